@@ -1,0 +1,1 @@
+//! The agent's Unix socket: what the read commands ask.

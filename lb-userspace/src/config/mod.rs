@@ -1,0 +1,1 @@
+//! The configuration file: typed, checked, with every error at once.

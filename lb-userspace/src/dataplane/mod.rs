@@ -1,0 +1,1 @@
+//! The BPF side: loading, maps, next hops, counters.

@@ -1,0 +1,1 @@
+//! Who answers for a VIP: lease and announcements.
