@@ -66,6 +66,15 @@ macro_rules! reasons {
             /// Every reason, in the order of the `drops` map.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
+            /// The reason at an index of the `drops` map.
+            #[inline(always)]
+            pub const fn from_index(index: u32) -> Option<Self> {
+                match index {
+                    $(index if index == Self::$name as u32 => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+
             /// The name in metrics and `sluice drops`.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)+ }
