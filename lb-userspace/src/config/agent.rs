@@ -158,7 +158,7 @@ fn check_secret(
             let message = format!("{} cannot be read ({error}); an agent needs it", path.display());
             problems.warn(&value.place, message);
         }
-        Some(error) => problems.error(&value.place, format!("{} {error}", path.display())),
+        Some(error) => problems.error(&value.place, format!("{}: {error}", path.display())),
     }
 }
 

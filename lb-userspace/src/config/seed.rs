@@ -15,7 +15,7 @@ pub enum SecretError {
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
     /// It has no line with anything in it.
-    #[error("is empty; sluice keygen writes what belongs there")]
+    #[error("no key in it; sluice keygen writes what belongs there")]
     Empty,
     /// A line is something else.
     #[error("line {line} is not 32 bytes in base64 ({reason}); sluice keygen writes such a line")]

@@ -81,8 +81,8 @@ impl<'a> Services<'a> {
             fields.optional("reject", problems, scalar::boolean).unwrap_or(self.reject_by_default);
         self.compare_rejects(&vips, reject, &label, fields.place(), problems);
         let endpoints = fields.get("endpoints").map(|list| {
-            let mut service = ServiceFacts { vips: &vips, vips_complete, ports: &ports };
-            self.read_endpoints(&list, &mut service, problems)
+            let service = ServiceFacts { vips: &vips, vips_complete, ports: &ports };
+            self.read_endpoints(&list, &service, problems)
         });
         let health_check = fields.get("healthCheck").and_then(|value| {
             problems.warn(&value.place, "is not acted upon in this version");

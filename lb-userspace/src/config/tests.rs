@@ -67,14 +67,14 @@ fn warned(text: &str) -> Vec<String> {
 
 /// One service with these fields, in flow style; whatever has no default is filled in.
 fn service(fields: &str) -> String {
-    let mut all = fields.to_owned();
-    for (name, default) in
-        [("name", "web"), ("vips", "[192.0.2.10]"), ("ports", "[{port: 80}]")]
-    {
+    let mut all: Vec<String> =
+        Some(fields.to_owned()).filter(|fields| !fields.is_empty()).into_iter().collect();
+    for (name, default) in [("name", "web"), ("vips", "[192.0.2.10]"), ("ports", "[{port: 80}]")] {
         if !fields.contains(&format!("{name}:")) {
-            all = format!("{all}, {name}: {default}");
+            all.push(format!("{name}: {default}"));
         }
     }
+    let all = all.join(", ");
     format!(
         "interfaces: [eth0]\nnodes: [{{name: worker-1, address: 10.0.0.11}}, {{name: worker-2, address: 10.0.0.12}}]\nservices:\n- {{{all}}}\n"
     )

@@ -73,9 +73,11 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, SyntaxError> {
     while let Some(event) = parser.next_event() {
         let (event, position, result) = match event {
             Ok((event, span)) => (Some(event), Position::from(&span.start), Ok(())),
-            Err(error) => {
-                (None, error.marker().into(), Err(format!("not valid YAML: {}{}", error.info(), hint(error.info()))))
-            }
+            Err(error) => (
+                None,
+                error.marker().into(),
+                Err(format!("not valid YAML: {}{}", error.info(), hint(error.info()))),
+            ),
         };
         result
             .and_then(|()| event.map_or(Ok(()), |event| builder.take(event, position)))
@@ -282,7 +284,10 @@ mod tests {
             ("? [a]\n: 1\n", "1:3: document: a key must be text"),
             ("a: &x\n  b: *x\n", "2:6: a.b: an alias cannot stand inside of what it refers to"),
             ("a:\n  - !secret x\n", "2:5: a[0]: the tag !secret has no meaning here"),
-            ("a: b: c\n", "1:5: document: not valid YAML: mapping values are not allowed in this context; check the indentation, and quote a text that has a colon and a space in it"),
+            (
+                "a: b: c\n",
+                "1:5: document: not valid YAML: mapping values are not allowed in this context; check the indentation, and quote a text that has a colon and a space in it",
+            ),
         ] {
             assert_eq!(refusal(text), expected);
         }

@@ -36,7 +36,10 @@ fn every_field_is_read() {
     };
     assert_eq!(config.agent, agent);
     assert_eq!(config.edges, Some(vec![ip("10.0.0.1"), ip("10.0.0.2")]));
-    assert_eq!((config.nodes[0].name.as_str(), config.nodes[0].address), ("worker-1", ip("10.0.0.11")));
+    assert_eq!(
+        (config.nodes[0].name.as_str(), config.nodes[0].address),
+        ("worker-1", ip("10.0.0.11"))
+    );
     let [service] = config.services.as_slice() else { panic!("one service") };
     assert_eq!(service.name, "shop/web");
     assert_eq!(service.vips, [ip("192.0.2.10"), ip("2001:db8::10")]);
@@ -47,10 +50,16 @@ fn every_field_is_read() {
     assert_eq!(service.source_ranges.len(), 2);
     assert!(!service.reject);
     let [pod, server] = service.endpoints.as_slice() else { panic!("two endpoints") };
-    assert_eq!((pod.address, pod.port, pod.node.as_deref()), (ip("10.244.1.5"), Some(8080), Some("worker-1")));
+    assert_eq!(
+        (pod.address, pod.port, pod.node.as_deref()),
+        (ip("10.244.1.5"), Some(8080), Some("worker-1"))
+    );
     assert_eq!((pod.weight, pod.ready, pod.serving, pod.terminating), (1, false, true, true));
     assert_eq!((server.address, server.port, &server.node), (ip("10.0.0.21"), None, &None));
-    assert_eq!((server.weight, server.ready, server.serving, server.terminating), (100, true, true, false));
+    assert_eq!(
+        (server.weight, server.ready, server.serving, server.terminating),
+        (100, true, true, false)
+    );
     let check = HealthCheck {
         kind: HealthCheckKind::Tcp,
         interval: Duration::from_secs(2),
@@ -63,7 +72,11 @@ fn every_field_is_read() {
 
 #[test]
 fn interfaces_alone_are_a_configuration_and_the_rest_has_defaults() {
-    for text in ["interfaces: [eth0]", "interfaces: [eth0]\nservices: []", "interfaces: [eth0]\nservices:\nnodes: ~"] {
+    for text in [
+        "interfaces: [eth0]",
+        "interfaces: [eth0]\nservices: []",
+        "interfaces: [eth0]\nservices:\nnodes: ~",
+    ] {
         let config = valid(text);
         let agent = AgentConfig {
             node: nix::unistd::gethostname().unwrap().into_string().unwrap(),
@@ -151,13 +164,22 @@ fn a_backend_weighs_what_its_chosen_endpoints_weigh() {
     let gone = ", ready: false, serving: false, terminating: true";
     for (endpoints, expected) in [
         // Every endpoint weighs 1 unless told otherwise, and a node the sum of its own.
-        (vec![pod(1, 1, ""), pod(2, 1, ""), pod(3, 2, "")], vec![("10.0.0.11", 2), ("10.0.0.12", 1)]),
-        (vec![server(21, ""), server(22, ", weight: 100")], vec![("10.0.0.21", 1), ("10.0.0.22", 100)]),
+        (
+            vec![pod(1, 1, ""), pod(2, 1, ""), pod(3, 2, "")],
+            vec![("10.0.0.11", 2), ("10.0.0.12", 1)],
+        ),
+        (
+            vec![server(21, ""), server(22, ", weight: 100")],
+            vec![("10.0.0.21", 1), ("10.0.0.22", 100)],
+        ),
         (vec![pod(1, 1, ", weight: 3"), pod(2, 1, ", weight: 4")], vec![("10.0.0.11", 7)]),
         (vec![pod(1, 1, ""), server(21, "")], vec![("10.0.0.11", 1), ("10.0.0.21", 1)]),
         // Weight 0, not ready, terminating: no new flows.
         (vec![server(21, ", weight: 0"), server(22, "")], vec![("10.0.0.22", 1)]),
-        (vec![pod(1, 1, ", ready: false"), pod(2, 1, ""), pod(3, 2, draining)], vec![("10.0.0.11", 1)]),
+        (
+            vec![pod(1, 1, ", ready: false"), pod(2, 1, ""), pod(3, 2, draining)],
+            vec![("10.0.0.11", 1)],
+        ),
         (vec![server(21, ", terminating: true"), server(22, "")], vec![("10.0.0.22", 1)]),
         // With nobody ready those about to go are better than nobody, if they still answer.
         (vec![pod(1, 1, draining), pod(2, 2, gone)], vec![("10.0.0.11", 1)]),
@@ -167,7 +189,8 @@ fn a_backend_weighs_what_its_chosen_endpoints_weigh() {
         (vec![], vec![]),
     ] {
         let weights = weights(&endpoints.join(", "));
-        let weights: Vec<_> = weights.iter().map(|(address, weight)| (address.as_str(), *weight)).collect();
+        let weights: Vec<_> =
+            weights.iter().map(|(address, weight)| (address.as_str(), *weight)).collect();
         assert_eq!(weights, expected, "{endpoints:#?}");
     }
 }
@@ -252,14 +275,19 @@ fn a_secret_that_is_there_is_checked() {
     let text = format!("interfaces: [eth0]\nseedFile: {}\n", file.display());
     for (content, verdict) in [
         (crate::config::generate().unwrap() + "\n", None),
-        ("hello\n".into(), Some("line 1 is not 32 bytes in base64 (Invalid padding); sluice keygen writes such a line")),
-        ("\n".into(), Some("is empty; sluice keygen writes what belongs there")),
+        (
+            "hello\n".into(),
+            Some(
+                "line 1 is not 32 bytes in base64 (Invalid input length: 5); sluice keygen writes such a line",
+            ),
+        ),
+        ("\n".into(), Some("no key in it; sluice keygen writes what belongs there")),
     ] {
         std::fs::write(&file, &content).unwrap();
         let errors = load(&text).err().map(|errors| lines(&errors));
         let path = PathBuf::from(&file);
         let expected =
-            verdict.map(|verdict| vec![format!("f:2:11: seedFile: {} {verdict}", path.display())]);
+            verdict.map(|verdict| vec![format!("f:2:11: seedFile: {}: {verdict}", path.display())]);
         assert_eq!(errors, expected, "{content}");
     }
 }
@@ -267,7 +295,8 @@ fn a_secret_that_is_there_is_checked() {
 /// Configurations with services of up to eight endpoints, on three nodes and eight servers, in any condition.
 fn any_config() -> impl Strategy<Value = String> {
     let endpoint = (0u8..3, any::<bool>(), 0u32..4, any::<[bool; 3]>());
-    let services = prop::collection::vec((prop::collection::vec(endpoint, 0..8), any::<bool>()), 0..6);
+    let services =
+        prop::collection::vec((prop::collection::vec(endpoint, 0..8), any::<bool>()), 0..6);
     services.prop_map(|services| {
         let mut text = String::from("interfaces: [eth0]\nnodes:\n");
         for node in 0..3 {
