@@ -2,6 +2,8 @@
 
 mod agent;
 mod desired;
+mod endpoints;
+mod health_check;
 mod model;
 mod problem;
 mod scalar;

@@ -109,13 +109,13 @@ pub(super) fn quote(text: &str) -> String {
     format!("\"{}{rest}\"", shown.escape_debug())
 }
 
-/// The known name that `word` most resembles, if it resembles one at all.
+/// The known name that `word` most resembles, if it resembles one at all; of several the first in the alphabet.
 pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
     known
         .into_iter()
         .map(|name| (strsim::jaro_winkler(&lower, &name.to_lowercase()), name))
         .filter(|(similarity, _)| *similarity > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)))
         .map(|(_, name)| name)
 }

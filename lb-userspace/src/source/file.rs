@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     io,
@@ -76,20 +76,16 @@ impl FileSource {
     pub fn watch(self, events: tokio::sync::mpsc::Sender<SourceEvent>) -> io::Result<FileWatch> {
         let (signals, received) = mpsc::channel();
         let touched = signals.clone();
-        let names = [self.file.file_name().map(OsStr::to_owned), target_name(&self.file)];
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let touch = match event {
-                Ok(event) => classify(&event, &names),
-                // An overflow, for one: something may have been missed.
-                Err(_) => Some(Touch::Settled),
-            };
-            if let Some(touch) = touch {
+            // An error is an overflow, for one: something may have been missed.
+            let touch = event.map_or(Some((Touch::Settled, Vec::new())), classify);
+            if let Some((touch, paths)) = touch {
                 // Nobody listens any more once the watch has ended.
-                let _ = touched.send(Signal::Touched(touch));
+                let _ = touched.send(Signal::Touched(touch, paths));
             }
         })
         .map_err(io::Error::other)?;
-        let mut watches = Watches { watcher, directories: BTreeSet::new() };
+        let mut watches = Watches { watcher, directories: BTreeSet::new(), names: Vec::new() };
         watches.follow(&self.file);
         let thread = thread::Builder::new()
             .name("config-file".into())
@@ -105,30 +101,36 @@ impl FileSource {
     ) {
         let mut debounce = Debounce::default();
         debounce.touch(Instant::now(), Touch::Settled);
+        let mut next_poll = Instant::now() + POLL;
         loop {
-            let wait = debounce.wait(Instant::now()).unwrap_or(POLL);
+            let until_poll = next_poll.saturating_duration_since(Instant::now());
+            let wait = debounce.wait(Instant::now()).unwrap_or(until_poll);
             match signals.recv_timeout(wait) {
-                Ok(Signal::Touched(touch)) => debounce.touch(Instant::now(), touch),
+                Ok(Signal::Touched(touch, paths)) if watches.concern(&paths) => {
+                    debounce.touch(Instant::now(), touch);
+                }
+                Ok(Signal::Touched(..)) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Signal::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) if debounce.take_due(Instant::now()) => {
-                    let event = self.look();
-                    if matches!(self.seen, Seen::Unreadable(_)) {
-                        // Its directory may be gone, and the watch with it.
-                        watches.forget();
-                    }
-                    watches.follow(&self.file);
-                    if event.is_some_and(|event| events.blocking_send(event).is_err()) {
-                        return;
-                    }
+            }
+            if debounce.take_due(Instant::now()) {
+                let event = self.look();
+                if matches!(self.seen, Seen::Unreadable(_)) {
+                    // Its directory may be gone, and the watch with it.
+                    watches.forget();
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    if events.is_closed() {
-                        return;
-                    }
-                    if Seen::from(&fs::read(&self.file)) != self.seen {
-                        debounce.touch(Instant::now(), Touch::Settled);
-                    }
+                watches.follow(&self.file);
+                if event.is_some_and(|event| events.blocking_send(event).is_err()) {
+                    return;
                 }
+                next_poll = Instant::now() + POLL;
+            } else if debounce.wait(Instant::now()).is_none() && Instant::now() >= next_poll {
+                if events.is_closed() {
+                    return;
+                }
+                if Seen::from(&fs::read(&self.file)) != self.seen {
+                    debounce.touch(Instant::now(), Touch::Settled);
+                }
+                next_poll = Instant::now() + POLL;
             }
         }
     }
@@ -174,7 +176,8 @@ impl Drop for FileWatch {
 
 #[derive(Debug)]
 enum Signal {
-    Touched(Touch),
+    /// What was seen, and on which paths; none: anywhere.
+    Touched(Touch, Vec<PathBuf>),
     Stop,
 }
 
@@ -182,14 +185,19 @@ enum Signal {
 struct Watches {
     watcher: RecommendedWatcher,
     directories: BTreeSet<PathBuf>,
+    /// The file's name there.
+    names: Vec<OsString>,
 }
 
 impl Watches {
     /// Watches where the file is, and where it really is if that is elsewhere. What cannot be watched is left to polling.
     fn follow(&mut self, file: &Path) {
-        let wanted: BTreeSet<PathBuf> = [Some(file.to_owned()), file.canonicalize().ok()]
-            .into_iter()
-            .flatten()
+        let files = [Some(file.to_owned()), file.canonicalize().ok()];
+        let files: Vec<PathBuf> = files.into_iter().flatten().collect();
+        self.names =
+            files.iter().filter_map(|file| file.file_name().map(OsStr::to_owned)).collect();
+        let wanted: BTreeSet<PathBuf> = files
+            .iter()
             .filter_map(|file| match file.parent() {
                 Some(parent) if parent.as_os_str().is_empty() => Some(PathBuf::from(".")),
                 parent => parent.map(Path::to_owned),
@@ -208,6 +216,14 @@ impl Watches {
             .collect();
     }
 
+    /// Is a change of these paths one of the file?
+    fn concern(&self, paths: &[PathBuf]) -> bool {
+        // Kubernetes mounts a volume's files through a link named `..data`.
+        let known = |name: &OsStr| name == "..data" || self.names.iter().any(|known| known == name);
+        paths.is_empty() || paths.iter().filter_map(|path| path.file_name()).any(known)
+    }
+
+    /// Gives every watch back, so that [`follow`](Self::follow) takes them anew.
     fn forget(&mut self) {
         for directory in std::mem::take(&mut self.directories) {
             let _ = self.watcher.unwatch(&directory);
@@ -215,27 +231,16 @@ impl Watches {
     }
 }
 
-fn target_name(file: &Path) -> Option<std::ffi::OsString> {
-    file.canonicalize().ok()?.file_name().map(OsStr::to_owned)
-}
-
-/// What an event says about the file, if it is about it at all.
-fn classify(event: &Event, names: &[Option<std::ffi::OsString>]) -> Option<Touch> {
-    if event.need_rescan() {
-        return Some(Touch::Settled);
-    }
-    let concerned = event.paths.is_empty()
-        || event.paths.iter().filter_map(|path| path.file_name()).any(|name| {
-            // Kubernetes mounts a volume's files through a link named `..data`.
-            name == "..data" || names.iter().flatten().any(|known| known == name)
-        });
-    match event.kind {
-        _ if !concerned => None,
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Some(Touch::Settled),
-        EventKind::Access(_) => None,
-        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)) => Some(Touch::Writing),
-        _ => Some(Touch::Settled),
-    }
+/// What an event says about the files it names.
+fn classify(event: Event) -> Option<(Touch, Vec<PathBuf>)> {
+    let touch = match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Touch::Settled,
+        EventKind::Access(_) => return None,
+        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)) => Touch::Writing,
+        _ => Touch::Settled,
+    };
+    let paths = if event.need_rescan() { Vec::new() } else { event.paths };
+    Some((touch, paths))
 }
 
 #[cfg(test)]

@@ -598,7 +598,7 @@ fn an_endpoint_is_where_it_says_it_is() {
         (
             "endpoints: [{address: 10.244.0.1, node: worker-3}]",
             &[
-                "services[0].endpoints[0].node: no node is named \"worker-3\"; did you mean worker-2?",
+                "services[0].endpoints[0].node: no node is named \"worker-3\"; did you mean worker-1?",
             ],
         ),
         (

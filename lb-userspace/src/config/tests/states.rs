@@ -140,6 +140,18 @@ fn one_address_may_serve_different_ports_and_protocols() {
 }
 
 #[test]
+fn every_example_in_the_documentation_is_valid() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let examples: Vec<&str> =
+        page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(examples.len() >= 4);
+    for example in examples {
+        let rest = if example.contains("interfaces:") { "" } else { "interfaces: [eth0]\n" };
+        valid(&(rest.to_owned() + example));
+    }
+}
+
+#[test]
 fn anchors_spare_repetition() {
     let config = valid(
         "interfaces: [eth0]\nservices:\n- name: a\n  vips: &vips [192.0.2.10]\n  ports: [{port: 80}]\n- {name: b, vips: *vips, ports: [{port: 81}]}\n",
