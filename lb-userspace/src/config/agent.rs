@@ -22,7 +22,7 @@ pub(super) fn read_agent(
     let node = fields.optional("node", problems, scalar::name);
     let edge = fields.optional("edge", problems, scalar::boolean).unwrap_or(true);
     let meaning = "the interfaces to attach to, such as [eth0]";
-    let interfaces = fields.need("interfaces", meaning, problems).map(|list| {
+    let interfaces = fields.need("interfaces", meaning).map(|list| {
         list.refuse_empty(problems, "an interface");
         distinct(&list, problems, "interface", scalar::interface)
     });
@@ -77,12 +77,12 @@ pub(super) fn read_nodes(fields: &mut Fields<'_>, problems: &mut Problems) -> Ve
     let mut nodes = Vec::new();
     for item in list.items(problems) {
         let Some(mut fields) = item.fields(problems) else { continue };
-        let name = fields.need("name", "the node's name", problems).and_then(|value| {
+        let name = fields.need("name", "the node's name").and_then(|value| {
             let name = value.read(problems, scalar::name)?;
             unique(&value, name, &mut names, problems, |name| format!("a node named {name}"))
         });
         let meaning = "the address its tunnel packets go to";
-        let address = fields.need("address", meaning, problems).and_then(|value| {
+        let address = fields.need("address", meaning).and_then(|value| {
             let address = value.read(problems, scalar::host_address)?;
             unique(&value, address, &mut addresses, problems, |address| {
                 format!("a node with address {address}")
@@ -134,7 +134,7 @@ fn read_membership(value: &Value<'_>, problems: &mut Problems) -> Option<Members
             problems.warn(&list.place, "names nobody: this agent is a group of one");
         }
     }
-    let key_file = fields.need("keyFile", "the file with the group's keys", problems);
+    let key_file = fields.need("keyFile", "the file with the group's keys");
     let key_file = key_file.and_then(|value| {
         let path = value.read(problems, scalar::path)?;
         check_secret(&value, &path, read_keys(&path).err(), problems);

@@ -49,7 +49,7 @@ impl Services<'_> {
         problems: &mut Problems,
     ) -> Option<Endpoint> {
         let mut fields = item.fields(problems)?;
-        let address_value = fields.need("address", "the address that serves", problems);
+        let address_value = fields.need("address", "the address that serves");
         let address = address_value.and_then(|value| value.read(problems, scalar::host_address));
         let port_value = fields.get("port");
         let port = port_value.and_then(|value| value.read(problems, |node| scalar::port(node, 1)));

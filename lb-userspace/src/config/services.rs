@@ -48,7 +48,7 @@ impl<'a> Services<'a> {
     /// Reads one entry. `None` if something that has no default could not be read.
     pub fn read(&mut self, value: &Value<'_>, problems: &mut Problems) -> Option<Service> {
         let mut fields = value.fields(problems)?;
-        let name = fields.need("name", "the service's name", problems).and_then(|value| {
+        let name = fields.need("name", "the service's name").and_then(|value| {
             let name = value.read(problems, scalar::name)?;
             unique(&value, name, &mut self.names, problems, |name| format!("a service {name}"))
         });
@@ -56,7 +56,7 @@ impl<'a> Services<'a> {
 
         let before = problems.count();
         let vips = self.read_vips(&mut fields, problems);
-        let vips_complete = problems.count() == before;
+        let vips_complete = problems.count() == before && !vips.is_empty();
         let ways = [("ipip", Forwarding::Ipip), ("l2", Forwarding::L2)];
         let forwarding = fields.optional("forwarding", problems, |node| scalar::word(node, &ways));
         let ports = self.read_ports(&mut fields, &vips, &label, problems);
@@ -103,7 +103,7 @@ impl<'a> Services<'a> {
 
     fn read_vips(&mut self, fields: &mut Fields<'_>, problems: &mut Problems) -> Vec<IpAddr> {
         let meaning = "the addresses clients connect to, such as [192.0.2.10]";
-        let Some(list) = fields.need("vips", meaning, problems) else { return Vec::new() };
+        let Some(list) = fields.need("vips", meaning) else { return Vec::new() };
         list.refuse_empty(problems, "an address");
         let mut seen = HashMap::new();
         let mut vips = Vec::new();
@@ -123,7 +123,7 @@ impl<'a> Services<'a> {
         problems: &mut Problems,
     ) -> Vec<ServicePort> {
         let meaning = "the ports clients connect to, such as [{port: 80}]";
-        let Some(list) = fields.need("ports", meaning, problems) else { return Vec::new() };
+        let Some(list) = fields.need("ports", meaning) else { return Vec::new() };
         list.refuse_empty(problems, "a port");
         let mut names = HashMap::new();
         let mut ports = Vec::new();
@@ -138,7 +138,7 @@ impl<'a> Services<'a> {
                 Some(value) => value.read(problems, |node| scalar::word(node, &protocols)),
                 None => Some(Protocol::default()),
             };
-            let number = fields.need("port", "a port, or 0 for every port", problems);
+            let number = fields.need("port", "a port, or 0 for every port");
             if let Some(value) = number
                 && let Some(port) = value.read(problems, |node| scalar::port(node, 0))
                 && let Some(protocol) = protocol

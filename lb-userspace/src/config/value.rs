@@ -110,7 +110,7 @@ impl<'a> Value<'a> {
                     .error(&place, format!("stands here again, first in line {first}; keep one"));
             }
         }
-        Some(Fields { of: self, known: Vec::new() })
+        Some(Fields { of: self, known: Vec::new(), missing: Vec::new() })
     }
 
     /// What it is, for a message that says it should be something else.
@@ -128,6 +128,8 @@ impl<'a> Value<'a> {
 pub(super) struct Fields<'a> {
     of: &'a Value<'a>,
     known: Vec<&'static str>,
+    /// Fields without default that are not there, and what belongs there.
+    missing: Vec<(&'static str, &'a str)>,
 }
 
 impl<'a> Fields<'a> {
@@ -146,18 +148,10 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of a field that has no default; `meaning` tells what belongs there.
-    pub fn need(
-        &mut self,
-        name: &'static str,
-        meaning: &str,
-        problems: &mut Problems,
-    ) -> Option<Value<'a>> {
+    pub fn need(&mut self, name: &'static str, meaning: &'a str) -> Option<Value<'a>> {
         let value = self.get(name);
         if value.is_none() {
-            let entry = self.entries().iter().find(|entry| entry.key == name);
-            let position = entry.map_or(self.of.place.position(), |entry| entry.key_position);
-            let place = self.of.place.field(name, position);
-            problems.error(&place, format!("is missing; give {meaning}"));
+            self.missing.push((name, meaning));
         }
         value
     }
@@ -176,25 +170,36 @@ impl<'a> Fields<'a> {
     pub fn required<T>(
         &mut self,
         name: &'static str,
-        meaning: &str,
+        meaning: &'a str,
         problems: &mut Problems,
         reader: impl FnOnce(&Node) -> Result<T, String>,
     ) -> Option<T> {
-        self.need(name, meaning, problems)?.read(problems, reader)
+        self.need(name, meaning)?.read(problems, reader)
     }
 
-    /// Reports every field that nobody has asked for.
+    /// Reports every field that nobody has asked for, and every one that is missing - unless it is there, misspelt.
     pub fn close(&self, problems: &mut Problems) {
+        let mut misspelt = Vec::new();
         for entry in self.entries() {
             if self.known.contains(&entry.key.as_str()) {
                 continue;
             }
-            let advice = match nearest(&entry.key, self.known.iter().copied()) {
+            let meant = nearest(&entry.key, self.known.iter().copied());
+            let advice = match meant {
                 Some(name) => format!("did you mean {name}?"),
                 None => format!("known here: {}", self.known.join(", ")),
             };
+            misspelt.extend(meant);
             let place = self.of.place.field(&entry.key, entry.key_position);
             problems.error(&place, format!("unknown field; {advice}"));
+        }
+        for (name, meaning) in &self.missing {
+            if !misspelt.contains(name) {
+                let entry = self.entries().iter().find(|entry| entry.key == *name);
+                let position = entry.map_or(self.of.place.position(), |entry| entry.key_position);
+                let place = self.of.place.field(name, position);
+                problems.error(&place, format!("is missing; give {meaning}"));
+            }
         }
     }
 

@@ -42,7 +42,6 @@ services:
     assert_eq!(
         refused(text),
         [
-            "f:1:1: interfaces: is missing; give the interfaces to attach to, such as [eth0]",
             "f:1:1: interfacs: unknown field; did you mean interfaces?",
             "f:2:7: edge: must be true or false (without quotes), not \"perhaps\"",
             "f:4:31: nodes[0].address: must be an IP address, not \"10.0.0.300\"",
@@ -738,6 +737,30 @@ fn one_mistake_is_told_once() {
             "f:4:20: services[0].vips[0]: must be an IP address, not \"y\"",
         ]
     );
+}
+
+#[test]
+fn a_misspelt_field_is_not_also_a_missing_one() {
+    service_table(&[(
+        "endpoints: [{adress: 10.0.0.21}]",
+        &["services[0].endpoints[0].adress: unknown field; did you mean address?"],
+    )]);
+    table(&[(
+        "interfaces: [eth0]\nnodes: [{name: a, address: 10.0.0.1}]\nservices:\n- {name: s, vip: [192.0.2.1], ports: [{port: 80}], endpoints: [{address: 10.244.0.1, node: a}]}\n",
+        &["f:4:13: services[0].vip: unknown field; did you mean vips?"],
+    )]);
+}
+
+#[test]
+fn the_errors_shown_in_the_documentation_are_those_of_its_example() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let (_, session) = page.split_once("$ sluice validate sluice.yaml\n").unwrap();
+    let (shown, _) = session.split_once("```").unwrap();
+    let (_, example) = page.split_once("```yaml\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    let broken = example.replace("port: 80", "port: 80800").replacen("address", "adress", 1);
+    let shown: Vec<String> = shown.lines().map(|line| line.replace("sluice.yaml", "f")).collect();
+    assert_eq!(refused(&broken), shown);
 }
 
 #[test]
