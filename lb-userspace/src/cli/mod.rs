@@ -1,1 +1,4 @@
 //! The command line.
+
+pub mod keygen;
+pub mod validate;
