@@ -1,0 +1,64 @@
+//! Clears away what runs left behind that were killed before they could clean up.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Once,
+};
+
+use anyhow::Result;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{agent, names, netns};
+
+/// Removes namespaces and pinned maps of dead test processes, and ends the processes still in
+/// those namespaces. Does so once in a process, however often it is called.
+pub fn clear_once() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        remove_namespaces(names::is_stale);
+        for pins in entries(agent::PIN_ROOT) {
+            if pins.strip_prefix(agent::PIN_PREFIX).is_some_and(names::is_stale) {
+                // Another run may be clearing too: what is gone already is no failure.
+                let _ = fs::remove_dir_all(Path::new(agent::PIN_ROOT).join(pins));
+            }
+        }
+    });
+}
+
+/// Removes every namespace whose name is `wanted`, and ends the processes inside. For a laboratory
+/// that was kept beyond its process.
+pub fn remove_namespaces(wanted: impl Fn(&str) -> bool) {
+    for name in entries(netns::DIRECTORY).filter(|name| wanted(name)) {
+        for pid in processes_inside(&name).unwrap_or_default() {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        let _ = netns::remove(&name);
+    }
+}
+
+/// Every process whose network namespace is the one called `name`.
+fn processes_inside(name: &str) -> Result<Vec<Pid>> {
+    let identity = |path: PathBuf| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    let wanted = identity(Path::new(netns::DIRECTORY).join(name))?;
+    let pids = entries("/proc").filter_map(|entry| entry.parse::<i32>().ok());
+    Ok(pids
+        .filter(|pid| {
+            // A process that has just ended has no namespace to compare.
+            identity(format!("/proc/{pid}/ns/net").into()).is_ok_and(|found| found == wanted)
+        })
+        .map(Pid::from_raw)
+        .collect())
+}
+
+/// Names in a directory; none if it does not exist.
+fn entries(directory: &str) -> impl Iterator<Item = String> + use<> {
+    fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+}
