@@ -6,7 +6,7 @@ use std::{
     process::{ExitStatus, Output},
     sync::Mutex,
     thread,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -38,6 +38,7 @@ pub struct Agent {
     directory: TempDir,
     pins: PathBuf,
     process: Process,
+    applied: SystemTime,
 }
 
 impl Agent {
@@ -57,7 +58,8 @@ impl Agent {
         config.socket.get_or_insert_with(|| directory.path().join("sluice.sock"));
         write_config(directory.path(), &config.to_yaml()?)?;
         let process = launch(&binary, ns, directory.path())?;
-        let mut agent = Self { ns: ns.clone(), binary, config, directory, pins, process };
+        let mut agent =
+            Self { ns: ns.clone(), binary, config, directory, pins, process, applied: UNIX_EPOCH };
         agent.wait_ready()?;
         Ok(agent)
     }
@@ -79,7 +81,9 @@ impl Agent {
             let applied = &status["source"]["lastApplied"];
             ensure!(!applied.is_null(), "nothing applied yet: {status}");
             Ok(())
-        })
+        })?;
+        self.applied = SystemTime::now();
+        Ok(())
     }
 
     /// What it was last told to do.
@@ -122,6 +126,10 @@ impl Agent {
     pub fn apply(&mut self, mut config: Config) -> Result<()> {
         config.pin_directory = self.config.pin_directory.clone();
         config.socket = self.config.socket.clone();
+        // The moment of the last application is told in seconds: two in one second look like one.
+        wait::until_true("the next second", PATIENCE, || {
+            seconds(SystemTime::now()) > seconds(self.applied)
+        })?;
         let before = self.source()?["lastApplied"].clone();
         self.write_file(&config.to_yaml()?)?;
         self.config = config;
@@ -130,7 +138,9 @@ impl Agent {
             ensure!(source["lastApplied"] != before, "not applied: {source}");
             Ok(())
         })
-        .with_context(|| format!("the agent's log:\n{}", self.log()))
+        .with_context(|| format!("the agent's log:\n{}", self.log()))?;
+        self.applied = SystemTime::now();
+        Ok(())
     }
 
     /// Replaces the file's text, valid or not, in one step, and returns at once.
@@ -271,6 +281,10 @@ fn parse(output: &Output) -> Result<Value> {
     );
     serde_json::from_slice(&output.stdout)
         .with_context(|| format!("not JSON: {}", String::from_utf8_lossy(&output.stdout)))
+}
+
+fn seconds(moment: SystemTime) -> u64 {
+    moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn config_file(directory: &Path) -> PathBuf {

@@ -12,10 +12,15 @@ use std::{
 use sluice_tests::{
     addresses::{self, vip4, vip6},
     dns::{self, DnsServer},
+    frame::{self, ethernet},
     iperf::IperfServer,
     servers::{WebServer, content},
     topology::Lab,
+    wire::Wire,
 };
+
+/// More than enough for a frame to cross the laboratory.
+const SOON: Duration = Duration::from_secs(5);
 
 fn web(address: IpAddr) -> SocketAddr {
     SocketAddr::new(address, 80)
@@ -199,4 +204,45 @@ fn a_kept_lab_outlives_its_value_until_it_is_removed() {
     assert!(names.iter().all(|name| exists(name)));
     Lab::remove_kept(&prefix);
     assert_eq!(names.iter().filter(|name| exists(name)).count(), 0);
+}
+
+#[test]
+fn a_tagged_frame_is_captured_with_its_tags() {
+    let lab = Lab::builder().servers(1).build().unwrap();
+    let (router, server) = (&lab.router, &lab.servers[0]);
+    let wire = Wire::open(&server.ns, "eth0").unwrap();
+    let from = Wire::open(&router.ns, "lan").unwrap();
+    let outer = ethernet(router.mac(), server.mac()).service_vlan(7).vlan(42);
+    let frame = outer.ip(router.v4(), server.v4()).udp(1000, 2000).payload("tagged").build();
+    from.send(&frame).unwrap();
+    let seen = wire.expect(SOON, |frame| !frame.dissect().vlans().is_empty()).unwrap();
+    assert_eq!(seen, frame);
+}
+
+#[test]
+fn real_traffic_carries_real_checksums() {
+    let lab = Lab::builder().servers(1).build().unwrap();
+    let (server, port) = (&lab.servers[0], "server-1");
+    let _web = WebServer::start_all(&lab.servers).unwrap();
+    let wire = Wire::open(lab.lan.ns(), port).unwrap();
+    for address in [server.v4(), server.v6()] {
+        lab.client().fetch(web(address), "/big").unwrap();
+    }
+    let segments: Vec<_> = wire
+        .drain()
+        .unwrap()
+        .into_iter()
+        .filter(|captured| captured.frame.dissect().tcp().is_some())
+        .collect();
+    assert!(segments.len() > 1000, "only {} segments", segments.len());
+    segments.iter().try_for_each(|captured| frame::check(&captured.frame)).unwrap();
+}
+
+#[test]
+fn what_did_not_come_is_told_with_what_came() {
+    let lab = Lab::builder().servers(1).build().unwrap();
+    let wire = Wire::open(&lab.router.ns, "lan").unwrap();
+    lab.client().ping(lab.servers[0].v4(), 1).unwrap();
+    let missed = wire.expect(Duration::from_millis(50), |_| false).unwrap_err().to_string();
+    assert!(missed.contains("ICMP type 8 code 0"), "{missed}");
 }
