@@ -25,4 +25,4 @@ pub mod tally;
 pub mod topology;
 pub mod wait;
 pub mod wire;
-mod xdp_pass;
+pub mod xdp;

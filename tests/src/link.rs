@@ -4,7 +4,7 @@ use std::{io::Write, process::Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{mac::Mac, netns::Netns, xdp_pass};
+use crate::{mac::Mac, netns::Netns, xdp};
 
 /// One end of a cable.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +127,7 @@ impl Switch {
                 format!("fdb replace {mac} dev {interface} master static"),
             ],
         )?;
-        xdp_pass::attach(&self.ns, interface)
+        xdp::attach(&self.ns, interface, xdp::Verdict::Pass)
     }
 
     /// Tells the switch that `mac` lives behind `port` (too).

@@ -17,6 +17,7 @@ use sluice_tests::{
     servers::{WebServer, content},
     topology::Lab,
     wire::Wire,
+    xdp::{self, Verdict},
 };
 
 /// More than enough for a frame to cross the laboratory.
@@ -245,4 +246,21 @@ fn what_did_not_come_is_told_with_what_came() {
     lab.client().ping(lab.servers[0].v4(), 1).unwrap();
     let missed = wire.expect(Duration::from_millis(50), |_| false).unwrap_err().to_string();
     assert!(missed.contains("ICMP type 8 code 0"), "{missed}");
+}
+
+#[test]
+fn what_xdp_sends_back_arrives_at_the_switch_from_the_first_to_the_last_frame() {
+    for mtu in [1500, 9000] {
+        let lab = Lab::builder().servers(0).mtu(mtu).build().unwrap();
+        let (router, edge) = (&lab.router, &lab.edges[0]);
+        xdp::attach(&edge.ns, "eth0", Verdict::SendBack).unwrap();
+        let port = Wire::open(lab.lan.ns(), &edge.name).unwrap();
+        let from = Wire::open(&router.ns, "lan").unwrap();
+        for n in 0..200 {
+            let frame = ethernet(router.mac(), edge.mac()).ip(router.v4(), edge.v4());
+            let frame = frame.udp(n, 9).payload(vec![0; mtu as usize - 28]).build();
+            from.send(&frame).unwrap();
+            port.expect(SOON, |back| *back == frame).unwrap();
+        }
+    }
 }

@@ -1,7 +1,7 @@
-//! The smallest XDP program, on the veth ends that face a balancer.
+//! The smallest XDP programs: one verdict for every packet.
 //!
-//! A veth end takes XDP frames from its peer only while it runs NAPI itself, and reliably so only
-//! with a program of its own attached.
+//! The passing one belongs on every veth end that faces a balancer: such an end takes XDP frames
+//! from its peer only while it runs NAPI itself, and reliably so only with a program attached.
 
 use std::{
     ffi::c_long,
@@ -30,8 +30,40 @@ const BPF_F_XDP_HAS_FRAGS: u32 = 1 << 5;
 /// Attach in the driver, not in the generic path.
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
-/// `r0 = XDP_PASS; exit`.
-const PASS: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
+/// What a program says about every packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// On to the kernel.
+    Pass,
+    /// Back to where it came from.
+    SendBack,
+}
+
+impl Verdict {
+    /// `r0 = verdict; exit`.
+    const fn instructions(self) -> [u64; 2] {
+        let action: u64 = match self {
+            Self::Pass => 2,
+            Self::SendBack => 3,
+        };
+        [action << 32 | 0xb7, 0x95]
+    }
+
+    /// The loaded program, one for the whole process.
+    fn program(self) -> Result<RawFd> {
+        type Loaded = OnceLock<Result<OwnedFd, String>>;
+        static PASS: Loaded = Loaded::new();
+        static SEND_BACK: Loaded = Loaded::new();
+        let slot = match self {
+            Self::Pass => &PASS,
+            Self::SendBack => &SEND_BACK,
+        };
+        match slot.get_or_init(|| load(&self.instructions()).map_err(|error| error.to_string())) {
+            Ok(fd) => Ok(fd.as_raw_fd()),
+            Err(error) => Err(anyhow!("cannot load an XDP program: {error}")),
+        }
+    }
+}
 
 /// Head of the kernel's `union bpf_attr` for `BPF_PROG_LOAD`; the rest may be left out.
 #[derive(Default)]
@@ -51,34 +83,27 @@ struct ProgLoad {
     expected_attach_type: u32,
 }
 
-/// Attaches the program to `interface` in `ns`, until the interface goes.
-pub(crate) fn attach(ns: &Netns, interface: &str) -> Result<()> {
-    let program = program()?;
+/// Attaches a program to `interface` in `ns`, in the driver, until the interface goes.
+///
+/// # Errors
+/// When the kernel refuses, or another program is attached through a link.
+pub fn attach(ns: &Netns, interface: &str, verdict: Verdict) -> Result<()> {
+    let program = verdict.program()?;
     ns.run(|| set_link_xdp(interface, program))?
-        .with_context(|| format!("in {}: cannot attach XDP_PASS to {interface}", ns.name()))
+        .with_context(|| format!("in {}: cannot attach XDP to {interface}", ns.name()))
 }
 
-/// The loaded program, one for the whole process.
-fn program() -> Result<RawFd> {
-    static PROGRAM: OnceLock<Result<OwnedFd, String>> = OnceLock::new();
-    let loaded = PROGRAM.get_or_init(|| load().map_err(|error| error.to_string()));
-    match loaded {
-        Ok(fd) => Ok(fd.as_raw_fd()),
-        Err(error) => Err(anyhow!("cannot load the XDP_PASS program: {error}")),
-    }
-}
-
-fn load() -> io::Result<OwnedFd> {
+fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
     let mut attr = ProgLoad {
         prog_type: BPF_PROG_TYPE_XDP,
-        insn_cnt: PASS.len() as u32,
-        insns: PASS.as_ptr() as u64,
+        insn_cnt: instructions.len() as u32,
+        insns: instructions.as_ptr() as u64,
         license: c"Dual MIT/GPL".as_ptr() as u64,
         prog_flags: BPF_F_XDP_HAS_FRAGS,
         expected_attach_type: BPF_XDP,
         ..ProgLoad::default()
     };
-    attr.prog_name[..8].copy_from_slice(b"lab_pass");
+    attr.prog_name[..7].copy_from_slice(b"lab_xdp");
     // SAFETY: attr and what it points to outlive the call, and its size is passed along.
     let fd = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const attr, size_of::<ProgLoad>())
