@@ -20,7 +20,13 @@ use nix::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{config::Config, names::Scope, netns::Netns, process::Process, wait};
+use crate::{
+    config::Config,
+    names::{self, Scope},
+    netns::Netns,
+    process::Process,
+    wait,
+};
 
 /// The BPF file system.
 pub(crate) const PIN_ROOT: &str = "/sys/fs/bpf";
@@ -50,7 +56,7 @@ impl Agent {
     pub fn start(ns: &Netns, mut config: Config) -> Result<Self> {
         mount_bpffs()?;
         let binary = binary()?;
-        let directory = tempfile::Builder::new().prefix("sluice-test-").tempdir()?;
+        let directory = names::directory("agent")?;
         let pins = config.pin_directory.get_or_insert_with(|| {
             Path::new(PIN_ROOT).join(format!("{PIN_PREFIX}{}", Scope::unique()))
         });

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::{host::Host, http::Answer, process::Process, servers::PATIENCE};
+use crate::{host::Host, http::Answer, names, process::Process, servers::PATIENCE};
 
 /// A TXT query for this name answers the server's name.
 pub const WHO: &str = "who.lab.test";
@@ -48,7 +48,7 @@ impl DnsServer {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_on(host: &Host, port: u16) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("sluice-dns-").tempdir()?;
+        let directory = names::directory("dns")?;
         let root = directory.path();
         let config = root.join("unbound.conf");
         fs::write(&config, unbound_config(root, &host.name, port))?;

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
-use crate::{host::Host, netns::Netns, process::Process, servers::PATIENCE, wait};
+use crate::{host::Host, names, netns::Netns, process::Process, servers::PATIENCE, wait};
 
 /// An iperf3 server on every address of a host. Its control and data connections are flows of their
 /// own: a balancer must send both to the same host.
@@ -21,7 +21,7 @@ impl IperfServer {
     /// # Errors
     /// When iperf3 is not there or does not start; its log is in the message.
     pub fn start(host: &Host, port: u16) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("sluice-iperf-").tempdir()?;
+        let directory = names::directory("iperf")?;
         let mut command = host.ns.command("iperf3");
         command.args(["-s", "--forceflush", "-p", &port.to_string()]);
         let mut process = Process::start(

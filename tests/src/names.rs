@@ -7,6 +7,9 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
 /// Prefix of everything a test creates under a system-wide name.
 const PREFIX: &str = "slt";
 
@@ -40,6 +43,18 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.prefix)
     }
+}
+
+/// A directory for the files of `what`, removed when dropped.
+///
+/// # Errors
+/// When the system's directory for temporary files cannot be written to.
+pub fn directory(what: &str) -> Result<TempDir> {
+    let prefix = Scope::unique().name(what) + "-";
+    tempfile::Builder::new()
+        .prefix(&prefix)
+        .tempdir()
+        .context("cannot create a temporary directory")
 }
 
 /// The process that created `name` in a unique scope; `None` for anybody else's name.

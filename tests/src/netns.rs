@@ -85,7 +85,7 @@ impl Netns {
         Ok(ns)
     }
 
-    /// Its name under [`/run/netns`](DIRECTORY).
+    /// Its name, as `ip netns` shows it.
     pub fn name(&self) -> &str {
         &self.inner.name
     }

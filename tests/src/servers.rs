@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::{client::Client, host::Host, process::Process};
+use crate::{client::Client, host::Host, names, process::Process};
 
 /// How long a server may take to start.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,7 +41,7 @@ impl WebServer {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_on(host: &Host, ports: &[u16], big: usize) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("sluice-web-").tempdir()?;
+        let directory = names::directory("web")?;
         let root = directory.path();
         fs::write(root.join("big"), content(big))?;
         let config = root.join("nginx.conf");

@@ -1,7 +1,7 @@
 //! Clears away what runs left behind that were killed before they could clean up.
 
 use std::{
-    fs,
+    env, fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Once,
@@ -15,18 +15,16 @@ use nix::{
 
 use crate::{agent, names, netns};
 
-/// Removes namespaces and pinned maps of dead test processes, and ends the processes still in
+/// Removes namespaces, pinned maps and temporary files of dead test processes, and ends the processes still in
 /// those namespaces. Does so once in a process, however often it is called.
 pub fn clear_once() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         remove_namespaces(names::is_stale);
-        for pins in entries(agent::PIN_ROOT) {
-            if pins.strip_prefix(agent::PIN_PREFIX).is_some_and(names::is_stale) {
-                // Another run may be clearing too: what is gone already is no failure.
-                let _ = fs::remove_dir_all(Path::new(agent::PIN_ROOT).join(pins));
-            }
-        }
+        let is_stale_pin =
+            |name: &str| name.strip_prefix(agent::PIN_PREFIX).is_some_and(names::is_stale);
+        remove_directories(Path::new(agent::PIN_ROOT), is_stale_pin);
+        remove_directories(&env::temp_dir(), names::is_stale);
     });
 }
 
@@ -38,6 +36,13 @@ pub fn remove_namespaces(wanted: impl Fn(&str) -> bool) {
             let _ = kill(pid, Signal::SIGKILL);
         }
         let _ = netns::remove(&name);
+    }
+}
+
+fn remove_directories(parent: &Path, wanted: impl Fn(&str) -> bool) {
+    for name in entries(parent).filter(|name| wanted(name)) {
+        // Another run may be clearing too: what is gone already is no failure.
+        let _ = fs::remove_dir_all(parent.join(name));
     }
 }
 
@@ -56,7 +61,7 @@ fn processes_inside(name: &str) -> Result<Vec<Pid>> {
 }
 
 /// Names in a directory; none if it does not exist.
-fn entries(directory: &str) -> impl Iterator<Item = String> + use<> {
+fn entries(directory: impl AsRef<Path>) -> impl Iterator<Item = String> {
     fs::read_dir(directory)
         .into_iter()
         .flatten()

@@ -5,67 +5,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use etherparse::checksum::Sum16BitWords;
-
-use super::{Frame, ether_type, protocol};
+use super::{
+    Frame, ether_type,
+    parts::{Ipv4, Ipv6, Part, Transport, ether_type_of, protocol_of},
+    protocol,
+};
 use crate::mac::Mac;
-
-/// Protocol number of a payload nobody described: "for experiments", RFC 3692.
-const EXPERIMENT: u8 = 253;
 
 /// A frame being described, from the outside in.
 #[derive(Clone, Debug, Default)]
 pub struct FrameBuilder {
     parts: Vec<Part>,
     length: Option<usize>,
-}
-
-#[derive(Clone, Debug)]
-enum Part {
-    Ethernet { source: Mac, destination: Mac, ether_type: Option<u16> },
-    Vlan { tpid: u16, tci: u16, ether_type: Option<u16> },
-    Ipv4(Ipv4),
-    Ipv6(Ipv6),
-    Extension { kind: u8, body: Vec<u8>, next: Option<u8> },
-    Transport(Transport),
-    Bytes { ether_type: Option<u16>, bytes: Vec<u8> },
-}
-
-#[derive(Clone, Debug)]
-struct Ipv4 {
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
-    tos: u8,
-    ttl: u8,
-    id: u16,
-    /// Flags and offset, as in the header.
-    fragment: u16,
-    options: Vec<u8>,
-    protocol: Option<u8>,
-    version: u8,
-    header_words: Option<u8>,
-    total_length: Option<u16>,
-    checksum: Option<u16>,
-}
-
-#[derive(Clone, Debug)]
-struct Ipv6 {
-    source: Ipv6Addr,
-    destination: Ipv6Addr,
-    traffic_class: u8,
-    flow_label: u32,
-    hop_limit: u8,
-    next_header: Option<u8>,
-    payload_length: Option<u16>,
-}
-
-/// TCP, UDP, ICMP and ICMPv6 differ by where their checksum is and what it covers.
-#[derive(Clone, Debug)]
-struct Transport {
-    protocol: u8,
-    header: Vec<u8>,
-    checksum: Option<u16>,
-    length: Option<u16>,
 }
 
 const DONT_FRAGMENT: u16 = 0x4000;
@@ -575,76 +526,5 @@ impl FrameBuilder {
             Part::Ipv6(ip) => Some((ip.source.into(), ip.destination.into())),
             _ => None,
         })
-    }
-}
-
-impl Ipv4 {
-    fn header(&self, next: Option<&Part>, payload: usize) -> Vec<u8> {
-        let length = 20 + self.options.len();
-        let words = self.header_words.unwrap_or((length / 4) as u8);
-        let total = self.total_length.unwrap_or((length + payload) as u16);
-        let mut header = vec![self.version << 4 | words, self.tos];
-        header.extend([total, self.id, self.fragment].map(u16::to_be_bytes).concat());
-        header.extend([self.ttl, self.protocol.unwrap_or_else(|| protocol_of(next)), 0, 0]);
-        header.extend(self.source.octets());
-        header.extend(self.destination.octets());
-        header.extend(&self.options);
-        let sum = || Sum16BitWords::new().add_slice(&header).ones_complement();
-        // The library sums in memory order.
-        let checksum = self.checksum.map_or_else(|| sum().to_ne_bytes(), u16::to_be_bytes);
-        header[10..12].copy_from_slice(&checksum);
-        header
-    }
-}
-
-impl Ipv6 {
-    fn header(&self, next: Option<&Part>, payload: usize) -> Vec<u8> {
-        let first = 6 << 28 | u32::from(self.traffic_class) << 20 | self.flow_label;
-        let mut header = first.to_be_bytes().to_vec();
-        header.extend(self.payload_length.unwrap_or(payload as u16).to_be_bytes());
-        header.extend([self.next_header.unwrap_or_else(|| protocol_of(next)), self.hop_limit]);
-        header.extend(self.source.octets());
-        header.extend(self.destination.octets());
-        header
-    }
-}
-
-impl Transport {
-    fn header(&self, addresses: Option<(IpAddr, IpAddr)>, payload: &[u8]) -> Vec<u8> {
-        let mut header = self.header.clone();
-        if self.protocol == protocol::UDP {
-            let length = self.length.unwrap_or((header.len() + payload.len()) as u16);
-            header[4..6].copy_from_slice(&length.to_be_bytes());
-        }
-        let sum = || {
-            let whole = [&header[..], payload].concat();
-            super::verify::transport_checksum(self.protocol, addresses, &whole)
-        };
-        let checksum = self.checksum.unwrap_or_else(sum);
-        let at = super::verify::checksum_offset(self.protocol);
-        header[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
-        header
-    }
-}
-
-fn ether_type_of(next: Option<&Part>) -> u16 {
-    match next {
-        Some(Part::Vlan { tpid, .. }) => *tpid,
-        Some(Part::Ipv4(_)) => ether_type::IPV4,
-        Some(Part::Ipv6(_)) => ether_type::IPV6,
-        Some(Part::Bytes { ether_type: Some(ether_type), .. }) => *ether_type,
-        // "Local experimental", IEEE 802.
-        _ => 0x88b5,
-    }
-}
-
-fn protocol_of(next: Option<&Part>) -> u8 {
-    match next {
-        Some(Part::Ipv4(_)) => protocol::IPIP,
-        Some(Part::Ipv6(_)) => protocol::IPV6,
-        Some(Part::Extension { kind, .. }) => *kind,
-        Some(Part::Transport(transport)) => transport.protocol,
-        Some(_) => EXPERIMENT,
-        None => protocol::NONE,
     }
 }

@@ -2,6 +2,8 @@
 
 mod build;
 mod dissect;
+mod parts;
+mod print;
 #[cfg(test)]
 mod tests;
 mod verify;
