@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What the object is made of, seen from the workspace's root.
-const INPUTS: [&str; 6] = [
+const INPUTS: [&str; 7] = [
     "lb-ebpf/src",
     "lb-ebpf/Cargo.toml",
     "lb-ebpf/Cargo.lock",
     "lb-common/src",
     "lb-common/Cargo.toml",
     "xtask/src/ebpf.rs",
+    "xtask/src/ebpf",
 ];
 
 fn main() -> ExitCode {
@@ -49,7 +50,7 @@ fn embed() -> Result<(), Box<dyn Error>> {
 }
 
 fn compile(workspace: &Path) -> Result<PathBuf, Box<dyn Error>> {
-    let toolchain = ebpf::Found::look().choose()?;
+    let toolchain = ebpf::look().choose()?;
     let object = ebpf::compile(&toolchain, &workspace.join("lb-ebpf"))?;
     // After compiling, because cargo may just have written the lock file, and a path that does not exist is always changed.
     for input in INPUTS {

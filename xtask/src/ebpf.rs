@@ -3,16 +3,17 @@
 //! Shared by `cargo xtask build-ebpf` and by lb-userspace's build script, which includes this file by its path: it may use
 //! nothing but `std`.
 
-use std::env;
-use std::ffi::OsStr;
-use std::fmt;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+// Named by their paths, which then hold from whichever crate this file is included.
+#[path = "ebpf/compile.rs"]
+mod compile;
+#[path = "ebpf/look.rs"]
+mod look;
 
-/// The BPF target that lb-ebpf is compiled for.
-pub const TARGET: &str = "bpfel-unknown-none";
+use std::fmt;
+use std::path::PathBuf;
+
+pub use compile::compile;
+pub use look::{linker_root, look};
 
 /// The oldest rustc that the workspace's `rust-version` and lb-ebpf accept, as (major, minor).
 pub const OLDEST_RUSTC: (u32, u32) = (1, 95);
@@ -133,100 +134,15 @@ fn dotted((major, minor, patch): (u32, u32, u32)) -> String {
     format!("{major}.{minor}.{patch}")
 }
 
-/// Why lb-ebpf was not compiled.
-#[derive(Debug)]
-pub enum CompileError {
-    /// There is no lb-ebpf where it should be.
-    NoSource {
-        /// Where it should be.
-        path: PathBuf,
-        /// Why it cannot be entered.
-        source: io::Error,
-    },
-    /// Cargo did not start.
-    Start {
-        /// The program that was to be run.
-        program: PathBuf,
-        /// Why it did not start.
-        source: io::Error,
-    },
-    /// Cargo ran and failed; what it said is on standard error.
-    Failed {
-        /// How it ended.
-        status: std::process::ExitStatus,
-        /// The compiler that was used.
-        rustc: PathBuf,
-    },
-    /// Cargo succeeded and left no object.
-    NoObject(PathBuf),
-}
-
-impl std::error::Error for Missing {}
-
-impl fmt::Display for CompileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSource { path, source } => {
-                write!(f, "cannot enter {} ({source}): is this a whole checkout?", path.display())
-            }
-            Self::Start { program, source } => {
-                write!(f, "cannot run {}: {source}", program.display())
-            }
-            Self::Failed { status, rustc } => {
-                write!(
-                    f,
-                    "lb-ebpf does not compile with {} ({status}): see the messages above",
-                    rustc.display()
-                )
-            }
-            Self::NoObject(path) => {
-                write!(f, "compiling lb-ebpf left no object at {}", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for CompileError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::NoSource { source, .. } | Self::Start { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
-
 impl Found {
-    /// Looks around: the system's compiler, rustup's nightlies, every bpf-linker.
-    pub fn look() -> Self {
-        let system = PathBuf::from("/usr/bin/rustc");
-        let compilers = std::iter::once((Origin::System, system))
-            .chain(nightlies().into_iter().map(|rustc| (Origin::Nightly, rustc)))
-            .filter_map(|(origin, rustc)| {
-                let verbose = output_of(Command::new(&rustc).arg("-vV"))?;
-                let (major, minor, _) = parse_version(verbose.lines().next()?)?;
-                let has_source = has_source(&rustc);
-                Some(Compiler {
-                    origin,
-                    version: (major, minor),
-                    llvm: parse_llvm(&verbose),
-                    has_source,
-                    rustc,
-                })
-            })
-            .collect();
-        let linkers = linker_places()
-            .into_iter()
-            .filter_map(|path| {
-                let version = parse_version(&first_line(Command::new(&path).arg("--version"))?)?;
-                Some(Linker { llvm: llvm_of_linker(&path), path, version })
-            })
-            .collect();
-        Self { compilers, linkers }
+    /// The first compiler that can be used.
+    pub fn compiler(&self) -> Option<&Compiler> {
+        self.compilers.iter().find(|compiler| compiler.usable())
     }
 
-    /// The first compiler and the first linker that can be used.
+    /// The first compiler and the first linker that can be used with it.
     pub fn choose(&self) -> Result<Toolchain, Missing> {
-        let compiler = self.compilers.iter().find(|compiler| compiler.usable());
+        let compiler = self.compiler();
         let linker = self.linkers.iter().find(|linker| linker.usable_with(compiler));
         match (compiler, linker) {
             (Some(compiler), Some(linker)) => {
@@ -255,194 +171,6 @@ fn why_not_compiler(compiler: &Compiler) -> String {
 fn why_not_linker(linker: &Linker) -> String {
     let llvm = linker.llvm.map(|llvm| format!(" with LLVM {llvm}")).unwrap_or_default();
     format!("{} is {}{llvm}", linker.path.display(), dotted(linker.version))
-}
-
-/// Compiles the crate in `crate_directory` and returns the path of its object. Cargo's output streams to this process's own.
-pub fn compile(toolchain: &Toolchain, crate_directory: &Path) -> Result<PathBuf, CompileError> {
-    // Cargo runs inside the directory: a relative path would mean another place there.
-    let crate_directory = fs::canonicalize(crate_directory)
-        .map_err(|source| CompileError::NoSource { path: crate_directory.to_owned(), source })?;
-    // A target directory of its own: cargo holds a lock on the outer one while build scripts run.
-    let target_directory = crate_directory.join("target");
-    let program = cargo_for(&toolchain.compiler);
-    let mut cargo = Command::new(&program);
-    for (name, _) in env::vars_os().filter(|(name, _)| is_of_the_outer_build(name)) {
-        cargo.env_remove(name);
-    }
-    let flags = [
-        // Line information and types, which become BTF.
-        "-Cdebuginfo=2".to_owned(),
-        "-Clink-arg=--btf".to_owned(),
-        format!("-Clinker={}", toolchain.linker.path.display()),
-    ];
-    let status = cargo
-        .current_dir(&crate_directory)
-        .env("RUSTC", &toolchain.compiler.rustc)
-        // Building core is an unstable feature; the distribution's compiler is a stable one.
-        .env("RUSTC_BOOTSTRAP", "1")
-        // Empty wins over wrappers that a configuration file names.
-        .env("RUSTC_WRAPPER", "")
-        .env("RUSTC_WORKSPACE_WRAPPER", "")
-        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-        .args(["build", "--release", "-Zbuild-std=core", "--target", TARGET, "--target-dir"])
-        .arg(&target_directory)
-        .status()
-        .map_err(|source| CompileError::Start { program, source })?;
-    if !status.success() {
-        return Err(CompileError::Failed { status, rustc: toolchain.compiler.rustc.clone() });
-    }
-    let object = target_directory.join(TARGET).join("release").join("sluice-ebpf");
-    if object.is_file() { Ok(object) } else { Err(CompileError::NoObject(object)) }
-}
-
-/// The cargo that goes with a compiler: a nightly's own; otherwise the one that runs this process.
-fn cargo_for(compiler: &Compiler) -> PathBuf {
-    let sibling = compiler.rustc.with_file_name("cargo");
-    if compiler.origin == Origin::Nightly && sibling.is_file() {
-        return sibling;
-    }
-    env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
-}
-
-/// Whether an environment variable configures the build that runs us and would lead the nested one astray.
-fn is_of_the_outer_build(name: &OsStr) -> bool {
-    let Some(name) = name.to_str() else { return false };
-    // How to reach crates is the machine's business, not this build's.
-    let of_the_machine = name == "CARGO_HOME"
-        || [
-            "CARGO_NET_",
-            "CARGO_HTTP_",
-            "CARGO_REGISTRIES_",
-            "CARGO_REGISTRY_",
-            "CARGO_SOURCE_",
-            "CARGO_TERM_",
-        ]
-        .iter()
-        .any(|prefix| name.starts_with(prefix));
-    let of_a_build = ["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "CLIPPY_", "DEP_"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
-        || [
-            "RUSTUP_TOOLCHAIN",
-            "OUT_DIR",
-            "TARGET",
-            "HOST",
-            "PROFILE",
-            "OPT_LEVEL",
-            "DEBUG",
-            "NUM_JOBS",
-            "MAKEFLAGS",
-        ]
-        .contains(&name);
-    of_a_build && !of_the_machine
-}
-
-/// The nightly compilers of rustup; the undated one sorts after the dated ones and is the newest: it comes first.
-fn nightlies() -> Vec<PathBuf> {
-    let rustup =
-        env::var_os("RUSTUP_HOME").map(PathBuf::from).or_else(|| Some(home()?.join(".rustup")));
-    let Some(entries) = rustup.and_then(|rustup| fs::read_dir(rustup.join("toolchains")).ok())
-    else {
-        return Vec::new();
-    };
-    let mut toolchains: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with("nightly"))
-        })
-        .collect();
-    toolchains.sort();
-    toolchains
-        .into_iter()
-        .rev()
-        .map(|toolchain| toolchain.join("bin/rustc"))
-        .filter(|rustc| rustc.is_file())
-        .collect()
-}
-
-/// Whether the source that `-Zbuild-std` compiles lies in the compiler's sysroot.
-fn has_source(rustc: &Path) -> bool {
-    first_line(Command::new(rustc).args(["--print", "sysroot"])).is_some_and(|sysroot| {
-        Path::new(&sysroot).join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file()
-    })
-}
-
-/// Every bpf-linker: those that `cargo xtask setup` has built, cargo's directory of programs, and `PATH`.
-fn linker_places() -> Vec<PathBuf> {
-    let mut directories: Vec<PathBuf> = built_linkers();
-    let cargo_home =
-        env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(home()?.join(".cargo")));
-    directories.extend(cargo_home.map(|cargo_home| cargo_home.join("bin")));
-    directories.extend(env::var_os("PATH").iter().flat_map(env::split_paths));
-    let mut places: Vec<PathBuf> = Vec::new();
-    for place in directories.into_iter().map(|directory| directory.join("bpf-linker")) {
-        if place.is_file() && !places.contains(&place) {
-            places.push(place);
-        }
-    }
-    places
-}
-
-/// The directory into which `cargo xtask setup` installs a linker built against this major version of LLVM: apart from
-/// cargo's own, where another project's bpf-linker may live.
-pub fn linker_root(llvm: u32) -> Option<PathBuf> {
-    Some(cache()?.join(format!("bpf-linker-{}-llvm-{llvm}", dotted(LINKER_VERSION))))
-}
-
-fn built_linkers() -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = cache()
-        .and_then(|cache| fs::read_dir(cache).ok())
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
-        .collect();
-    found.sort();
-    found.into_iter().rev().collect()
-}
-
-/// The LLVM that a linker was built with, where its directory's name tells.
-fn llvm_of_linker(path: &Path) -> Option<u32> {
-    let root = path.parent()?.parent()?.file_name()?.to_str()?;
-    root.strip_prefix("bpf-linker-")?.rsplit_once("-llvm-")?.1.parse().ok()
-}
-
-fn cache() -> Option<PathBuf> {
-    let base = env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(home()?.join(".cache")))?;
-    Some(base.join("sluice"))
-}
-
-fn home() -> Option<PathBuf> {
-    env::var_os("HOME").map(PathBuf::from)
-}
-
-/// What a program prints, if it runs and succeeds.
-fn output_of(command: &mut Command) -> Option<String> {
-    // Rustup's stand-ins obey this variable; a compiler named by its path should be itself.
-    let output = command
-        .env_remove("RUSTUP_TOOLCHAIN")
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
-    String::from_utf8(output.stdout).ok()
-}
-
-fn first_line(command: &mut Command) -> Option<String> {
-    Some(output_of(command)?.lines().next()?.trim().to_owned())
-}
-
-/// Reads `NAME 1.97.0-nightly (…)` as (1, 97, 0).
-fn parse_version(line: &str) -> Option<(u32, u32, u32)> {
-    let version = line.split_whitespace().nth(1)?;
-    let mut numbers = version.split(['.', '-']).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?))
-}
-
-/// Reads the major version of LLVM from what `rustc -vV` prints.
-fn parse_llvm(verbose: &str) -> Option<u32> {
-    let version = verbose.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
-    version.split('.').next()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -538,38 +266,5 @@ mod tests {
         let missing = found.choose().unwrap_err();
         assert_eq!(missing.compiler, None);
         assert!(!missing.to_string().contains("rustc of at least"));
-    }
-
-    #[test]
-    fn versions_are_read_as_the_tools_print_them() {
-        assert_eq!(parse_version("rustc 1.97.0-nightly (4d1f98451 2026-05-15)"), Some((1, 97, 0)));
-        assert_eq!(parse_version("bpf-linker 0.13.0"), Some((0, 13, 0)));
-        assert_eq!(parse_version("error: toolchain is not installed"), None);
-        assert_eq!(parse_llvm("rustc 1.96.0\nbinary: rustc\nLLVM version: 22.1.2\n"), Some(22));
-    }
-
-    #[test]
-    fn a_linkers_llvm_is_read_from_the_directory_that_setup_gave_it() {
-        let root = PathBuf::from("/cache/sluice/bpf-linker-0.13.0-llvm-22");
-        assert_eq!(llvm_of_linker(&root.join("bin/bpf-linker")), Some(22));
-        assert_eq!(llvm_of_linker(Path::new("/usr/local/bin/bpf-linker")), None);
-    }
-
-    #[test]
-    fn the_outer_builds_settings_are_kept_from_the_nested_one_and_the_machines_are_not() {
-        for name in [
-            "CARGO_ENCODED_RUSTFLAGS",
-            "RUSTC_WORKSPACE_WRAPPER",
-            "CARGO_TARGET_DIR",
-            "RUSTUP_TOOLCHAIN",
-            "CLIPPY_ARGS",
-        ] {
-            assert!(is_of_the_outer_build(OsStr::new(name)), "{name}");
-        }
-        for name in
-            ["CARGO_HOME", "CARGO_HTTP_PROXY", "CARGO_NET_OFFLINE", "PATH", "HOME", "RUSTUP_HOME"]
-        {
-            assert!(!is_of_the_outer_build(OsStr::new(name)), "{name}");
-        }
     }
 }
