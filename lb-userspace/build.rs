@@ -50,8 +50,8 @@ fn embed() -> Result<(), Box<dyn Error>> {
 }
 
 fn compile(workspace: &Path) -> Result<PathBuf, Box<dyn Error>> {
-    let toolchain = ebpf::look().choose()?;
-    let object = ebpf::compile(&toolchain, &workspace.join("lb-ebpf"))?;
+    let toolchain = ebpf::look::look().choose()?;
+    let object = ebpf::compile::compile(&toolchain, &workspace.join("lb-ebpf"))?;
     // After compiling, because cargo may just have written the lock file, and a path that does not exist is always changed.
     for input in INPUTS {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());

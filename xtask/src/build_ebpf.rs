@@ -6,7 +6,7 @@ use crate::{ebpf, toolchain, workspace};
 
 /// Runs the verb.
 pub fn run() -> Result<()> {
-    let object = ebpf::compile(&toolchain::ensure()?, &workspace::ebpf_crate())?;
+    let object = ebpf::compile::compile(&toolchain::ensure()?, &workspace::ebpf_crate())?;
     println!("{}", object.display());
     Ok(())
 }

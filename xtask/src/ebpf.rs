@@ -5,15 +5,12 @@
 
 // Named by their paths, which then hold from whichever crate this file is included.
 #[path = "ebpf/compile.rs"]
-mod compile;
+pub mod compile;
 #[path = "ebpf/look.rs"]
-mod look;
+pub mod look;
 
 use std::fmt;
 use std::path::PathBuf;
-
-pub use compile::compile;
-pub use look::{linker_root, look};
 
 /// The oldest rustc that the workspace's `rust-version` and lb-ebpf accept, as (major, minor).
 pub const OLDEST_RUSTC: (u32, u32) = (1, 95);
@@ -101,6 +98,8 @@ pub struct Missing {
     /// No linker can be used: why, about each that was found.
     pub linker: Option<Vec<String>>,
 }
+
+impl std::error::Error for Missing {}
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

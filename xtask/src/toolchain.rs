@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::ebpf::{self, Compiler, Found, LINKER_VERSION, OLDEST_RUSTC, Toolchain};
+use crate::ebpf::{Compiler, Found, LINKER_VERSION, OLDEST_RUSTC, Toolchain, look};
 use crate::{packages, run, tools, workspace};
 
 /// The versions of LLVM that [`LINKER_VERSION`] of bpf-linker can be built with.
@@ -45,7 +45,7 @@ pub fn ensure() -> Result<Toolchain> {
     let mut lists_are_fresh = false;
     let mut last = None;
     loop {
-        let found = ebpf::look();
+        let found = look::look();
         let missing = match found.choose() {
             Ok(toolchain) => return Ok(toolchain),
             Err(missing) => missing,
@@ -158,7 +158,7 @@ fn take(action: &Action) -> Result<()> {
 fn build_linker(llvm: u32) -> Result<()> {
     let (major, minor, patch) = LINKER_VERSION;
     let version = format!("{major}.{minor}.{patch}");
-    let root = ebpf::linker_root(llvm).context(
+    let root = look::linker_root(llvm).context(
         "cannot tell where to install bpf-linker: neither HOME nor XDG_CACHE_HOME is set",
     )?;
     eprintln!(

@@ -41,8 +41,6 @@ pub enum CompileError {
     NoObject(PathBuf),
 }
 
-impl std::error::Error for Missing {}
-
 impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
