@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::libtest::Tally;
 use crate::progress::Steps;
@@ -36,9 +36,14 @@ pub fn run() -> Result<bool> {
             failed.push(name);
         }
     }
-    let tests = steps.step("tests", || test::tally(None, &[]));
-    let tally = tests.unwrap_or(Tally { passed: 0, failed: 1 });
-    if tally.failed > 0 {
+    // Stays a failure if the tests cannot even be built.
+    let mut tally = Tally { passed: 0, failed: 1 };
+    let tests = steps.step("tests", || {
+        tally = test::tally(None, &[])?;
+        ensure!(tally.failed == 0, "{} failed", tally.failed);
+        Ok(())
+    });
+    if tests.is_err() {
         failed.push("tests");
     }
     if !failed.is_empty() {

@@ -25,7 +25,7 @@ if command -v systemctl >/dev/null; then
     for service in $services; do
         case " $before" in *" $service "*) continue ;; esac
         if [ -e "/lib/systemd/system/$service.service" ]; then
-            systemctl disable --quiet "$service"
+            systemctl disable --quiet "$service" || echo "$service will start at the next boot" >&2
         fi
     done
 fi
