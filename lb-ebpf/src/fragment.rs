@@ -30,18 +30,33 @@ pub fn remember<A: Family>(source: A, destination: A, ip: &Ip, service: u32, bac
 /// What the first fragment of this packet was matched to.
 #[inline(always)]
 pub fn recall<A: Family>(source: A, destination: A, ip: &Ip) -> Stage<Choice> {
-    // SAFETY: values are copied out at once.
-    let found = unsafe { FRAGMENTS.get(&key(source, destination, ip)) };
-    let unknown = Verdict::Drop(Reason::FragmentWithoutFirst);
-    let Some(&FragmentRecord { service, backend, seen, .. }) = found else { return Err(unknown) };
-    if now().wrapping_sub(seen) > LIFETIME_TICKS {
-        return Err(unknown);
+    let found = find(&source, &destination, ip);
+    if found == UNKNOWN {
+        return Err(Verdict::Drop(Reason::FragmentWithoutFirst));
     }
+    let (service, backend) = ((found >> 32) as u32, found as u32);
     let service_flags = match SERVICE_RECORDS.get(service) {
         Some(record) => record.flags,
         None => 0,
     };
     Ok(Choice { service, backend, service_flags, hash: u64::from(ip.identification), new_flow: 0 })
+}
+
+/// No service and backend are these.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Service in the high, backend in the low half, or [`UNKNOWN`]. Not inlined, for the key's room on the stack.
+#[inline(never)]
+fn find<A: Family>(source: &A, destination: &A, ip: &Ip) -> u64 {
+    // SAFETY: the value is copied out at once.
+    match unsafe { FRAGMENTS.get(&key(*source, *destination, ip)) } {
+        Some(&FragmentRecord { service, backend, seen, .. })
+            if now().wrapping_sub(seen) <= LIFETIME_TICKS =>
+        {
+            u64::from(service) << 32 | u64::from(backend)
+        }
+        _ => UNKNOWN,
+    }
 }
 
 /// Is this a fragment of an echo request?

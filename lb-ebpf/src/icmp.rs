@@ -5,7 +5,7 @@ use lb_common::{checksum, counters::Reason};
 
 use crate::{
     flow_memory::Begin,
-    fragment, link,
+    link,
     packet::Packet,
     parse::{IPV4, IPV6, Ip, TCP, UDP},
     select::{Family, Flow},
@@ -81,16 +81,13 @@ pub unsafe extern "C" fn sluice_icmp_v6(
 #[inline(always)]
 fn v4(packet: &mut Packet, ip: &Ip, source: u32, vip: u32) -> Stage<Flow<u32>> {
     if ip.later_fragment {
-        fragment::of_echo(source, vip, ip)?;
+        // Of an echo request: the caller knows.
         return answer_v4(packet, ip, source, vip);
     }
     let [kind, _]: [u8; 2] = packet.load(ip.l4).or_drop(Reason::Truncated)?;
     match kind {
         V4_ECHO => {
             service::vip(&vip.address()).or_pass()?;
-            if ip.fragment {
-                fragment::remember(source, vip, ip, fragment::ECHO, 0);
-            }
             set_type(packet, ip.l4, V4_ECHO, V4_ECHO_REPLY)?;
             answer_v4(packet, ip, source, vip)
         }
@@ -105,16 +102,13 @@ fn v4(packet: &mut Packet, ip: &Ip, source: u32, vip: u32) -> Stage<Flow<u32>> {
 #[inline(always)]
 fn v6(packet: &mut Packet, ip: &Ip, source: [u64; 2], vip: [u64; 2]) -> Stage<Flow<[u64; 2]>> {
     if ip.later_fragment {
-        fragment::of_echo(source, vip, ip)?;
+        // Of an echo request: the caller knows.
         return answer_v6(packet, ip, source, vip);
     }
     let [kind, _]: [u8; 2] = packet.load(ip.l4).or_drop(Reason::Truncated)?;
     match kind {
         V6_ECHO => {
             service::vip(&vip.address()).or_pass()?;
-            if ip.fragment {
-                fragment::remember(source, vip, ip, fragment::ECHO, 0);
-            }
             set_type(packet, ip.l4, V6_ECHO, V6_ECHO_REPLY)?;
             answer_v6(packet, ip, source, vip)
         }

@@ -52,6 +52,7 @@ use crate::{
 ///
 /// 5.18, for multi-buffer packets (jumbo frames).
 #[xdp(frags)]
+#[inline(always)]
 pub fn sluice_xdp(context: XdpContext) -> u32 {
     let mut packet = Packet::new(context.ctx);
     match run(&mut packet) {
@@ -180,11 +181,25 @@ type IcmpStage<A> = unsafe extern "C" fn(*mut xdp_md, u64, u32, *mut Flow<A>) ->
 
 /// An ICMP error belongs to the flow it quotes.
 #[inline(always)]
-fn quoted<A>(packet: &mut Packet, ip: &Ip, flow: &mut Flow<A>, stage: IcmpStage<A>) -> Stage<()> {
+fn quoted<A: Family>(
+    packet: &mut Packet,
+    ip: &Ip,
+    flow: &mut Flow<A>,
+    stage: IcmpStage<A>,
+) -> Stage<()> {
+    // Fragments are dealt with here rather than one call deeper: the stack is short.
+    let (client, vip) = (flow.client, flow.vip);
+    if ip.later_fragment {
+        fragment::of_echo(client, vip, ip)?;
+    }
     // SAFETY: a reference is valid.
     let outcome = unsafe { stage(packet.context(), ip.pack(), ip.identification, flow) };
     packet.refresh();
-    unpack(outcome)?;
+    let result = unpack(outcome);
+    if ip.fragment && !ip.later_fragment && matches!(result, Err(Verdict::Answer)) {
+        fragment::remember(client, vip, ip, fragment::ECHO, 0);
+    }
+    result?;
     edge_only()
 }
 
