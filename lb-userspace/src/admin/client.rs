@@ -200,3 +200,36 @@ fn refusal(status: StatusCode, body: &str) -> String {
         Err(_) => format!("the agent answered {status}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sentence(kind: io::ErrorKind) -> String {
+        AdminClient::new(Path::new("/run/sluice/sluice.sock")).unconnected(kind.into()).to_string()
+    }
+
+    #[test]
+    fn permission_denied_says_run_as_root() {
+        assert_eq!(
+            sentence(io::ErrorKind::PermissionDenied),
+            "permission denied at /run/sluice/sluice.sock: run as root, as the agent does"
+        );
+    }
+
+    #[test]
+    fn an_unforeseen_error_is_told_with_the_socket() {
+        assert_eq!(
+            sentence(io::ErrorKind::NotADirectory),
+            "cannot talk to an agent at /run/sluice/sluice.sock: not a directory"
+        );
+    }
+
+    #[test]
+    fn a_refusal_without_a_sentence_is_told_by_its_status() {
+        assert_eq!(
+            refusal(StatusCode::BAD_GATEWAY, "<html>"),
+            "the agent answered 502 Bad Gateway"
+        );
+    }
+}

@@ -3,8 +3,9 @@
 //! The agent serves the [views](view) as JSON over HTTP; [`AdminSocket`] is its end, [`AdminClient`] the command line's.
 
 pub mod client;
-pub mod explain;
+mod explain;
 pub mod server;
+mod status;
 pub mod view;
 
 pub use client::{AdminClient, ClientError};

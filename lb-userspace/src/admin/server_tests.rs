@@ -246,12 +246,3 @@ async fn an_agent_that_never_answers_is_given_up() {
     assert!(matches!(error, ClientError::Silent { .. }), "{error}");
     drop(listener);
 }
-
-#[test]
-fn permission_denied_says_run_as_root() {
-    let error = ClientError::PermissionDenied { socket: "/run/sluice/sluice.sock".into() };
-    assert_eq!(
-        error.to_string(),
-        "permission denied at /run/sluice/sluice.sock: run as root, as the agent does"
-    );
-}

@@ -40,7 +40,7 @@ pub(super) enum FlowError {
     #[error("`{0}` is no protocol: tcp or udp")]
     Protocol(String),
     #[error(
-        "{client} and {vip} are of different address families: a client talks to a VIP of its own"
+        "{client} and {vip} are of different address families: a client talks to a VIP of its own family"
     )]
     Families { client: IpAddr, vip: IpAddr },
 }

@@ -7,6 +7,8 @@ mod render;
 mod render_explain;
 mod render_rows;
 mod render_status;
+#[cfg(test)]
+mod render_tests;
 
 use std::{
     io::{self, Write},

@@ -1,8 +1,12 @@
 //! How answers look to people: lean tables, exact counts, readable sizes and times.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use comfy_table::{Cell, CellAlignment, Color, Table, presets};
+use serde::Serialize;
 
 use crate::admin::view::Timestamp;
 
@@ -19,6 +23,15 @@ pub(super) struct Style {
 pub(super) trait Render {
     /// The text, with a newline at its end.
     fn render(&self, style: &Style) -> String;
+}
+
+/// A column's heading, and on which side the column is aligned.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Column {
+    /// Text.
+    Left(&'static str),
+    /// Numbers.
+    Right(&'static str),
 }
 
 /// How good a state is.
@@ -53,24 +66,24 @@ pub(super) fn maybe(content: Option<impl ToString>) -> Cell {
 
 /// A cell with an exact number.
 pub(super) fn number(content: u64) -> Cell {
-    Cell::new(content).set_alignment(CellAlignment::Right)
+    Cell::new(content)
 }
 
 /// A cell with a number of bytes, in IEC units.
 pub(super) fn bytes(content: u64) -> Cell {
-    Cell::new(size(content)).set_alignment(CellAlignment::Right)
+    Cell::new(size(content))
 }
 
 /// A cell with a duration.
 pub(super) fn duration(content: Duration) -> Cell {
-    Cell::new(span(content)).set_alignment(CellAlignment::Right)
+    Cell::new(span(content))
 }
 
 /// A cell with the time since then.
 pub(super) fn age(then: Option<Timestamp>, style: &Style) -> Cell {
     match then {
         Some(then) => duration(then.age(style.now)),
-        None => Cell::new("-").set_alignment(CellAlignment::Right),
+        None => Cell::new("-"),
     }
 }
 
@@ -100,16 +113,17 @@ pub(super) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-/// A word as JSON names it, such as `standby`.
-pub(super) fn word(value: &impl serde::Serialize) -> String {
-    match serde_json::to_value(value) {
-        Ok(serde_json::Value::String(word)) => word,
-        other => unreachable!("states are words, not {other:?}"),
+/// A state's word as JSON names it, such as `standby`.
+pub(super) struct Word<'a, W>(pub(super) &'a W);
+
+impl<W: Serialize> fmt::Display for Word<'_, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.serialize(f)
     }
 }
 
-/// A table with these headings. Columns whose cells are numbers get a right-aligned heading.
-pub(super) fn table(headings: &[&str], rows: Vec<Vec<Cell>>, style: &Style) -> String {
+/// A table with these columns; without any, it has no headings and is aligned left.
+pub(super) fn table(columns: &[Column], rows: Vec<Vec<Cell>>, style: &Style) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     if style.colours {
@@ -117,10 +131,17 @@ pub(super) fn table(headings: &[&str], rows: Vec<Vec<Cell>>, style: &Style) -> S
     } else {
         table.force_no_tty();
     }
-    table.set_header(headings);
+    if !columns.is_empty() {
+        table.set_header(columns.iter().map(|column| match column {
+            Column::Left(heading) | Column::Right(heading) => heading,
+        }));
+    }
     table.add_rows(rows);
-    for column in table.column_iter_mut() {
+    for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
+        if let Some(Column::Right(_)) = columns.get(index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     trimmed(&table)
 }
@@ -144,14 +165,15 @@ mod tests {
     #[test]
     fn numbers_are_aligned_right_and_text_left() {
         let rows = vec![vec![text("a"), number(1)], vec![text("long"), number(1000)]];
-        assert_eq!(table(&["NAME", "N"], rows, &PLAIN), "NAME     N\na        1\nlong  1000\n");
+        let columns = [Column::Left("NAME"), Column::Right("N")];
+        assert_eq!(table(&columns, rows, &PLAIN), "NAME     N\na        1\nlong  1000\n");
     }
 
     #[test]
     fn colours_are_there_only_if_wanted() {
         let rows = || vec![vec![state("up", Tone::Good)]];
-        assert!(!table(&["STATE"], rows(), &PLAIN).contains('\x1b'));
-        let coloured = table(&["STATE"], rows(), &Style { colours: true, ..PLAIN });
+        assert!(!table(&[Column::Left("STATE")], rows(), &PLAIN).contains('\x1b'));
+        let coloured = table(&[Column::Left("STATE")], rows(), &Style { colours: true, ..PLAIN });
         assert!(coloured.contains("\x1b[38;5;10mup"), "{coloured:?}");
     }
 

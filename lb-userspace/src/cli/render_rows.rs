@@ -5,7 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use comfy_table::Cell;
 
 use super::render::{
-    Render, Style, Tone, age, bytes, duration, maybe, number, state, table, text, word,
+    Column::{self, Left, Right},
+    Render, Style, Tone, Word, age, bytes, duration, maybe, number, state, table, text,
 };
 use crate::admin::view::{
     BackendRow, BackendState, BackendsView, DropVerdict, DropsView, FlowRow, FlowsView, ServiceRow,
@@ -15,13 +16,13 @@ use crate::admin::view::{
 /// A table, or a sentence where there is nothing to show.
 fn list<R>(
     rows: impl IntoIterator<Item = R>,
-    headings: &[&str],
+    columns: &[Column],
     row: impl Fn(R) -> Vec<Cell>,
     nothing: &str,
     style: &Style,
 ) -> String {
     let rows: Vec<_> = rows.into_iter().map(row).collect();
-    if rows.is_empty() { format!("{nothing}\n") } else { table(headings, rows, style) }
+    if rows.is_empty() { format!("{nothing}\n") } else { table(columns, rows, style) }
 }
 
 impl Render for VipsView {
@@ -35,7 +36,7 @@ impl Render for VipsView {
             };
             vec![
                 text(vip.address),
-                state(word(&vip.state), tone),
+                state(Word(&vip.state), tone),
                 maybe(vip.owner.as_ref()),
                 maybe(vip.interface.as_ref()),
                 age(vip.since, style),
@@ -44,11 +45,27 @@ impl Render for VipsView {
         };
         list(
             &self.vips,
-            &["VIP", "STATE", "OWNER", "INTERFACE", "FOR", "CONFLICT WITH"],
+            &[
+                Left("VIP"),
+                Left("STATE"),
+                Left("OWNER"),
+                Left("INTERFACE"),
+                Right("FOR"),
+                Left("CONFLICT WITH"),
+            ],
             row,
             "There are no VIPs: no service is configured.",
             style,
         )
+    }
+}
+
+/// What a service's packets are matched against; `*` stands for every port that no other service names.
+fn matched(service: &ServiceRow) -> String {
+    let end = SocketAddr::new(service.vip, service.port).to_string();
+    match end.strip_suffix(":0") {
+        Some(vip) => format!("{vip}:*/{}", service.protocol),
+        None => format!("{end}/{}", service.protocol),
     }
 }
 
@@ -64,12 +81,11 @@ impl Render for ServicesView {
                 Some(port) => format!("{}:{port}", service.name),
                 None => service.name.clone(),
             };
-            let vip = SocketAddr::new(service.vip, service.port);
             vec![
                 text(name),
-                text(format_args!("{vip}/{}", service.protocol)),
-                state(word(&service.state), tone),
-                text(word(&service.forwarding)),
+                text(matched(service)),
+                state(Word(&service.state), tone),
+                text(Word(&service.forwarding)),
                 number(service.backends),
                 number(service.moved_slots),
                 number(service.packets),
@@ -80,15 +96,15 @@ impl Render for ServicesView {
         list(
             &self.services,
             &[
-                "SERVICE",
-                "VIP",
-                "STATE",
-                "FORWARDING",
-                "BACKENDS",
-                "MOVED SLOTS",
-                "PACKETS",
-                "BYTES",
-                "NEW FLOWS",
+                Left("SERVICE"),
+                Left("VIP"),
+                Left("STATE"),
+                Left("FORWARDING"),
+                Right("BACKENDS"),
+                Right("MOVED SLOTS"),
+                Right("PACKETS"),
+                Right("BYTES"),
+                Right("NEW FLOWS"),
             ],
             row,
             "There are no services.",
@@ -108,9 +124,9 @@ impl Render for BackendsView {
             vec![
                 text(backend.address),
                 maybe(backend.node.as_ref()),
-                text(word(&backend.kind)),
-                state(word(&backend.state), tone),
-                text(word(&backend.forwarding)),
+                text(Word(&backend.kind)),
+                state(Word(&backend.state), tone),
+                text(Word(&backend.forwarding)),
                 number(backend.weight),
                 maybe(backend.next_hop.interface.as_ref()),
                 maybe(backend.next_hop.mac.as_ref()),
@@ -123,18 +139,18 @@ impl Render for BackendsView {
         list(
             &self.backends,
             &[
-                "BACKEND",
-                "NODE",
-                "KIND",
-                "STATE",
-                "FORWARDING",
-                "WEIGHT",
-                "INTERFACE",
-                "NEXT HOP",
-                "PACKETS",
-                "BYTES",
-                "NEW FLOWS",
-                "REASON",
+                Left("BACKEND"),
+                Left("NODE"),
+                Left("KIND"),
+                Left("STATE"),
+                Left("FORWARDING"),
+                Right("WEIGHT"),
+                Left("INTERFACE"),
+                Left("NEXT HOP"),
+                Right("PACKETS"),
+                Right("BYTES"),
+                Right("NEW FLOWS"),
+                Left("REASON"),
             ],
             row,
             "There are no backends.",
@@ -154,13 +170,13 @@ impl Render for FlowsView {
                 text(flow.client),
                 text(format_args!("{}/{}", flow.vip, flow.protocol)),
                 maybe(target),
-                text(word(&flow.level)),
+                text(Word(&flow.level)),
                 duration(Duration::from_secs(flow.idle_seconds)),
             ]
         };
         list(
             &self.flows,
-            &["CLIENT", "VIP", "GOES TO", "LEVEL", "IDLE"],
+            &[Left("CLIENT"), Left("VIP"), Left("GOES TO"), Left("LEVEL"), Right("IDLE")],
             row,
             "No flow is remembered: no slot has moved recently, so every flow is placed by its hash alone.",
             style,
@@ -173,14 +189,14 @@ impl Render for DropsView {
         let seen = self.drops.iter().filter(|drop| drop.packets > 0);
         list(
             seen,
-            &["REASON", "VERDICT", "PACKETS"],
+            &[Left("REASON"), Left("VERDICT"), Right("PACKETS")],
             |drop| {
                 let tone = match drop.verdict {
                     DropVerdict::Drop => Tone::Bad,
                     DropVerdict::Refuse => Tone::Warning,
                     DropVerdict::Pass => Tone::Neutral,
                 };
-                vec![text(&drop.reason), state(word(&drop.verdict), tone), number(drop.packets)]
+                vec![text(&drop.reason), state(Word(&drop.verdict), tone), number(drop.packets)]
             },
             "No packet was dropped, refused or passed on.",
             style,

@@ -4,7 +4,9 @@ use std::{fmt::Write, time::Duration};
 
 use comfy_table::Cell;
 
-use super::render::{Render, Style, Tone, count, maybe, span, state, table, text, word};
+use super::render::{
+    Column::Left, Render, Style, Tone, Word, count, maybe, span, state, table, text,
+};
 use crate::admin::view::{
     Counts, InterfaceStatus, Member, SourceState, SourceStatus, StatusView, XdpMode,
 };
@@ -49,7 +51,7 @@ fn source(source: &SourceStatus, style: &Style) -> Cell {
         SourceState::Pending => (Tone::Warning, ""),
         SourceState::Refused => (Tone::Bad, ", the newest state is refused:"),
     };
-    state(format_args!("{}, {}, {applied}{news}", source.kind, word(&source.state)), tone)
+    state(format_args!("{}, {}, {applied}{news}", source.kind, Word(&source.state)), tone)
 }
 
 fn balancing(counts: &Counts) -> String {
@@ -73,7 +75,7 @@ fn interfaces(interfaces: &[InterfaceStatus], style: &Style) -> String {
         None => state("not attached", Tone::Bad),
     };
     let rows = interfaces.iter().map(|one| vec![text(&one.name), mode(one)]).collect();
-    table(&["INTERFACE", "XDP"], rows, style)
+    table(&[Left("INTERFACE"), Left("XDP")], rows, style)
 }
 
 fn members(members: &[Member], style: &Style) -> String {
@@ -84,5 +86,9 @@ fn members(members: &[Member], style: &Style) -> String {
     };
     let row =
         |one: &Member| vec![text(&one.node), maybe(one.address), state(&one.state, tone(one))];
-    table(&["MEMBER", "ADDRESS", "STATE"], members.iter().map(row).collect(), style)
+    table(
+        &[Left("MEMBER"), Left("ADDRESS"), Left("STATE")],
+        members.iter().map(row).collect(),
+        style,
+    )
 }
