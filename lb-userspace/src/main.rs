@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! `sluice`: the agent and its command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lb_userspace::cli::run()
+}
