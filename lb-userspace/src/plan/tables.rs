@@ -100,6 +100,19 @@ struct Table {
     references: u32,
 }
 
+/// Where a table has been put.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    /// Its first slot.
+    pub offset: u32,
+    /// Does it have to be written? Otherwise it was there already.
+    pub write: bool,
+    /// What the same place said before, if it is rewritten in place.
+    pub former: Option<Arc<Content>>,
+    /// Services that use it from now on.
+    pub users: u32,
+}
+
 /// All tables in the `slots` array, by offset. Equal content has one place, counted by the services that use it.
 #[derive(Debug)]
 pub struct TableStore {
@@ -119,6 +132,36 @@ impl TableStore {
             by_hash: HashMap::new(),
             resting: Vec::new(),
         }
+    }
+
+    /// Gives `users`, who used the table `before`, one with this content: a table that has it already, else a new one in free space,
+    /// else - when there is none, and nobody else uses the table before - the same place. `None` when there is no room.
+    ///
+    /// The table before stays counted as used until it is [released](TableStore::release), unless the place is the same.
+    pub fn install(
+        &mut self,
+        before: Option<u32>,
+        content: &Arc<Content>,
+        users: u32,
+    ) -> Option<Installed> {
+        if let Some((offset, write)) = self.acquire(content, users) {
+            return Some(Installed { offset, write, former: None, users });
+        }
+        let offset = before?;
+        let former = self.rewrite(offset, content, users)?;
+        Some(Installed { offset, write: true, former: Some(former), users })
+    }
+
+    /// Undoes installations in reverse order, the latest first.
+    pub fn uninstall(&mut self, installed: impl DoubleEndedIterator<Item = Installed>) {
+        for Installed { offset, former, users, .. } in installed.rev() {
+            match former {
+                Some(former) => _ = self.rewrite(offset, &former, users),
+                None => self.release(offset, users),
+            }
+        }
+        // Nobody was told of these places, so they need not rest.
+        self.reclaim();
     }
 
     /// Finds or makes a place for `content` and counts `references` more users of it: (offset, whether the content has to be
