@@ -1,0 +1,1 @@
+//! Promises of the planner, checked on a model of the maps.
