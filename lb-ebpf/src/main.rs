@@ -43,7 +43,7 @@ use crate::{
     },
     reply::Answer,
     select::{Choice, Family, Flow, choose},
-    verdict::{Action, OrVerdict, Outcome, Stage, Verdict, unpack},
+    verdict::{Action, OrVerdict, Outcome, Refusal, Stage, Verdict, unpack},
 };
 
 /// The XDP program of every agent; what it does with a packet follows from the maps.
@@ -262,7 +262,9 @@ fn conclude<A: Family>(
     let Some(ip) = ip else { return Err(verdict) };
     let (reply, told) = match verdict {
         Verdict::Refuse(refusal) => {
-            if vip.flags & VIP_REJECT == 0 || !reply::refusable(packet, &ip) {
+            // Where a service was found, it has spoken for itself already.
+            let silent = matches!(refusal, Refusal::NoService) && vip.flags & VIP_REJECT == 0;
+            if silent || !reply::refusable(packet, &ip) {
                 return Err(Verdict::Drop(refusal.silent()));
             }
             if !reply::allowed() {

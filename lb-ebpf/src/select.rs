@@ -7,8 +7,8 @@ use lb_common::{
     flow::FlowTuple,
     hash,
     service::{
-        SERVICE_AFFINITY_CLIENT_IP, SERVICE_PASS, SERVICE_SOURCE_RANGES, SOURCE_RANGE_SERVICE_BITS,
-        ServiceRecord, SourceRange, table_place,
+        SERVICE_AFFINITY_CLIENT_IP, SERVICE_PASS, SERVICE_REJECT, SERVICE_SOURCE_RANGES,
+        SOURCE_RANGE_SERVICE_BITS, ServiceRecord, SourceRange, table_place,
     },
 };
 
@@ -120,12 +120,12 @@ pub fn choose<A: Family>(service: u32, flow: &Flow<A>) -> Stage<Choice> {
     // SAFETY: a reference is a valid pointer.
     let (offset, length) =
         table_place(unsafe { core::ptr::read_volatile(&raw const record.table) });
-    let Some(slot) = SLOTS.get(offset + hash::slot_index(hash, length)) else {
-        return Err(Verdict::Refuse(Refusal::NoBackend));
-    };
     if length == 0 {
-        return Err(Verdict::Refuse(Refusal::NoBackend));
+        return no_backend(flags);
     }
+    let Some(slot) = SLOTS.get(offset + hash::slot_index(hash, length)) else {
+        return no_backend(flags);
+    };
     let slot = *slot;
     let mut choice = Choice {
         service,
@@ -142,6 +142,14 @@ pub fn choose<A: Family>(service: u32, flow: &Flow<A>) -> Stage<Choice> {
         }
     }
     Ok(choice)
+}
+
+#[inline(always)]
+fn no_backend<T>(service_flags: u32) -> Stage<T> {
+    if service_flags & SERVICE_REJECT == 0 {
+        return Err(Verdict::Drop(Reason::NoBackendSilent));
+    }
+    Err(Verdict::Refuse(Refusal::NoBackend))
 }
 
 /// Not inlined: what is asked takes much of the little stack there is.

@@ -3,6 +3,7 @@
 use std::{fs, io};
 
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel, maps::Map};
+use ipnet::IpNet;
 use lb_common::{
     limits, names,
     settings::{SETTING_DECAPSULATE_ANY, SETTING_EDGE, Settings},
@@ -77,6 +78,22 @@ impl Shape {
         };
         let slots = if edge { limits::MAX_SLOTS } else { 4096 };
         Self { slots, flow_sets_per_cpu, cpus, settings }
+    }
+
+    /// Lets outer sources vary by flow within these prefixes, at most one for each family.
+    pub fn vary_source(&mut self, prefixes: &[IpNet]) {
+        for prefix in prefixes {
+            match prefix {
+                IpNet::V4(prefix) => {
+                    self.settings.source_prefix_v4 = prefix.network().octets();
+                    self.settings.source_mask_v4 = prefix.hostmask().octets();
+                }
+                IpNet::V6(prefix) => {
+                    self.settings.source_prefix_v6 = prefix.network().octets();
+                    self.settings.source_mask_v6 = prefix.hostmask().octets();
+                }
+            }
+        }
     }
 
     /// Entries of `flow_memory` and `flow_tuples`.

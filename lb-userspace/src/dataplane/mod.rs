@@ -6,3 +6,4 @@ pub mod mmap;
 pub mod object;
 pub mod pins;
 pub mod tables;
+pub mod records;

@@ -276,7 +276,7 @@ fn desired_vips(desired: &Desired) -> BTreeMap<IpAddr, bool> {
     let mut vips: Vec<(IpAddr, bool)> = Vec::new();
     for (key, service) in &desired.services {
         match vips.last_mut() {
-            Some((vip, reject)) if *vip == key.vip => *reject &= service.reject,
+            Some((vip, reject)) if *vip == key.vip => *reject |= service.reject,
             _ => vips.push((key.vip, service.reject)),
         }
     }
