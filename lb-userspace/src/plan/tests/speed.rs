@@ -37,8 +37,9 @@ fn one_backend_of_a_thousand_changes() {
 fn many_services() -> Desired {
     desired((0..10_000u32).map(|number| {
         let [_, a, b, c] = number.to_be_bytes();
-        let backends =
-            (0..10).map(|i| (server(((number * 7 + i * 97 + number / 13) % 1000) as u16), 1));
+        // Start and stride differ, so that hardly two services share a table.
+        let (start, stride) = (number % 1000, 1 + number / 1000 * 13);
+        let backends = (0..10).map(|i| (server(((start + i * stride) % 1000) as u16), 1));
         let key = ServiceKey { vip: [10, a, b, c].into(), ..key("192.0.2.1", 80) };
         (key, service(backends))
     }))
