@@ -2,7 +2,7 @@
 
 use lb_common::{
     backend::{BACKEND_DOWN, BACKEND_DRAINING},
-    service::{SERVICE_SOURCE_RANGES, SLOT_MOVED},
+    service::{SERVICE_SOURCE_RANGES, SLOT_MOVED, ServiceEntryV4},
 };
 
 use super::{NOW, desired, key, model::Maps, one_service, server, service};
@@ -233,6 +233,24 @@ fn errors_name_what_is_too_many_and_change_nothing() {
     let error = planner.plan(&more, NOW).unwrap_err();
     assert!(matches!(error, PlanError::UnknownBackend { address, .. } if address == server(9)));
     assert!(planner.plan(&few, NOW).unwrap().is_empty());
+}
+
+#[test]
+fn services_that_find_no_place_leave_no_trace() {
+    let mut planner = planner();
+    let entry = |number: u32| {
+        let vip = [[10].as_slice(), &number.to_be_bytes()[1..]].concat();
+        ServiceEntryV4 { vip: vip.try_into().unwrap(), protocol: 6, ..ServiceEntryV4::FREE }
+    };
+    // Crowd the buckets with entries the planner knows nothing of.
+    let crowd = (0..).take_while(|&n| planner.places_v4.insert(entry(n), &mut Vec::new()).is_ok());
+    let crowd = crowd.count();
+    let many = (1..400).map(|port| (key("192.0.2.1", port), service([(server(0), 1)])));
+    let error = planner.plan(&desired(many), NOW).unwrap_err();
+    assert!(matches!(error, PlanError::NoPlace { limit: 65_536, .. }), "{error}");
+    assert_eq!(planner.places_v4.used(), crowd);
+    assert_eq!(planner.usage().used.slots, 0);
+    assert!((0..crowd as u32).all(|number| planner.places_v4.get(&entry(number)).is_some()));
 }
 
 #[test]
