@@ -1,13 +1,13 @@
 //! The second half of a plan: taking over what was staged, as changes in their order.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use lb_common::service::ServiceRecord;
 
 use super::{
     change::{Change, Plan, PlanError, SourceRangeKey},
     order::Turns,
-    stage::{Staged, StagedService, StagedTable},
+    stage::{StagedService, StagedTable},
     state::{self, BackendState, PlaceEntry, Planner, ServiceState},
 };
 use crate::desired::{Desired, ServiceKey};
@@ -35,11 +35,7 @@ impl Planner {
         Ok(turns.into())
     }
 
-    fn take_backends(
-        &mut self,
-        wanted: BTreeMap<std::net::IpAddr, BackendState>,
-        turns: &mut Turns,
-    ) {
+    fn take_backends(&mut self, wanted: BTreeMap<IpAddr, BackendState>, turns: &mut Turns) {
         for (&address, backend) in &mut self.backends {
             if !wanted.contains_key(&address) {
                 let down = self.down.contains(&address);
@@ -172,7 +168,7 @@ impl Planner {
         }
     }
 
-    fn take_vips(&mut self, wanted: BTreeMap<std::net::IpAddr, bool>, turns: &mut Turns) {
+    fn take_vips(&mut self, wanted: BTreeMap<IpAddr, bool>, turns: &mut Turns) {
         for (&address, &reject) in &wanted {
             match self.vips.get(&address) {
                 None => {

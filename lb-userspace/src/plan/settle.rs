@@ -77,7 +77,8 @@ impl Planner {
         if installed.write {
             turns.tables.push(Change::Table { offset, slots: content.slots.clone() });
         }
-        for service in services.iter().filter_map(|key| self.services.get_mut(key)) {
+        for key in services {
+            let Some(service) = self.services.get_mut(key) else { continue };
             if content.moved == 0 {
                 service.lingering.clear();
             }

@@ -94,8 +94,11 @@ impl Planner {
         PlanError::check(Resource::Services, needed, self.capacities.services)?;
 
         let new = desired.services.iter().map(|(key, service)| {
+            if service.source_ranges.is_empty() {
+                return 0;
+            }
             let before = self.services.get(key).map(|state| &state.ranges);
-            if before == Some(&service.source_ranges) || service.source_ranges.is_empty() {
+            if before == Some(&service.source_ranges) {
                 return 0;
             }
             let before = before.map(|ranges| state::effective_ranges(key.vip, ranges));
