@@ -1,1 +1,4 @@
 //! The BPF side: loading, maps, next hops, counters.
+
+pub mod interfaces;
+pub mod neighbours;
