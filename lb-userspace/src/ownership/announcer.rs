@@ -1,7 +1,7 @@
 //! Tells the network which VIPs are here: gratuitous ARP and unsolicited neighbour advertisements, again and again.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{
         Arc,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::mpsc,
     time::{Instant, sleep_until},
 };
 use tracing::{debug, warn};
@@ -58,10 +58,17 @@ struct Counters {
 
 type Owned = BTreeMap<IpAddr, Announcement>;
 
+/// What the announcer is told to do. In order, so that a VIP given up and taken again counts as new.
+#[derive(Debug)]
+enum Order {
+    Own(Owned),
+    Repeat(BTreeSet<IpAddr>),
+}
+
 /// Announces a set of VIPs until dropped.
 #[derive(Debug)]
 pub struct Announcer {
-    owned: watch::Sender<Owned>,
+    orders: mpsc::UnboundedSender<Order>,
     counters: Arc<Counters>,
 }
 
@@ -69,20 +76,27 @@ impl Announcer {
     /// Starts with no VIPs, in the calling thread's network namespace and tokio runtime. Without the right to open packet
     /// sockets (`CAP_NET_RAW`) it warns and keeps trying.
     pub fn start() -> Self {
-        let (owned, changes) = watch::channel(Owned::new());
+        let (orders, received) = mpsc::unbounded_channel();
         let counters = Arc::new(Counters::default());
         let socket = open();
-        tokio::spawn(run(socket, changes, Arc::clone(&counters)));
-        Self { owned, counters }
+        tokio::spawn(run(socket, received, Arc::clone(&counters)));
+        Self { orders, counters }
     }
 
     /// Replaces the whole set. New VIPs, and those whose interface or MAC is another now, are announced at once.
     pub fn own(&self, owned: BTreeMap<IpAddr, Announcement>) {
-        self.owned.send_if_modified(|before| {
-            let modified = *before != owned;
-            *before = owned;
-            modified
-        });
+        self.order(Order::Own(owned));
+    }
+
+    /// Announces these VIPs anew, as if just taken: their link has come up, or a rival has announced them. Those not owned are
+    /// ignored.
+    pub fn repeat(&self, vips: BTreeSet<IpAddr>) {
+        self.order(Order::Repeat(vips));
+    }
+
+    fn order(&self, order: Order) {
+        // Only fails when the runtime is shutting down.
+        let _ = self.orders.send(order);
     }
 
     /// Frames sent so far, by kind.
@@ -124,7 +138,7 @@ type Scheduled = BTreeMap<IpAddr, (Announcement, Schedule)>;
 
 async fn run(
     mut socket: Option<PacketSocket>,
-    mut changes: watch::Receiver<Owned>,
+    mut orders: mpsc::UnboundedReceiver<Order>,
     counters: Arc<Counters>,
 ) {
     let mut scheduled = Scheduled::new();
@@ -133,13 +147,13 @@ async fn run(
         let due =
             due.map(|due| if socket.is_some() { due } else { due.max(Instant::now() + RETRY) });
         tokio::select! {
-            changed = changes.changed() => {
-                if changed.is_err() {
-                    return;
+            order = orders.recv() => match order {
+                Some(Order::Own(owned)) => {
+                    replace(&mut scheduled, &owned, socket.as_ref(), Instant::now());
                 }
-                let owned = changes.borrow_and_update().clone();
-                replace(&mut scheduled, &owned, socket.as_ref(), Instant::now());
-            }
+                Some(Order::Repeat(vips)) => repeat(&mut scheduled, &vips, Instant::now()),
+                None => return,
+            },
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
         }
         if socket.is_none() {
@@ -181,6 +195,13 @@ fn replace(scheduled: &mut Scheduled, owned: &Owned, socket: Option<&PacketSocke
             }
             (*how, Schedule::new(now))
         });
+    }
+}
+
+/// Starts the schedules of these VIPs anew.
+fn repeat(scheduled: &mut Scheduled, vips: &BTreeSet<IpAddr>, now: Instant) {
+    for (_, (_, schedule)) in scheduled.iter_mut().filter(|(vip, _)| vips.contains(vip)) {
+        *schedule = Schedule::new(now);
     }
 }
 
@@ -267,6 +288,17 @@ mod tests {
         let mut next = owned(&["10.0.0.1", "10.0.0.2"]);
         next.values_mut().last().unwrap().ifindex = 3;
         replace(&mut scheduled, &next, None, start);
+        let sent: Vec<_> = scheduled.values().map(|(_, schedule)| schedule.sent).collect();
+        assert_eq!(sent, [1, 0]);
+    }
+
+    #[test]
+    fn only_the_vips_to_repeat_start_anew() {
+        let start = Instant::now();
+        let mut scheduled = Scheduled::new();
+        replace(&mut scheduled, &owned(&["10.0.0.1", "10.0.0.2"]), None, start);
+        scheduled.values_mut().for_each(|(_, schedule)| schedule.announced(start, 0));
+        repeat(&mut scheduled, &owned(&["10.0.0.2", "10.0.0.9"]).into_keys().collect(), start);
         let sent: Vec<_> = scheduled.values().map(|(_, schedule)| schedule.sent).collect();
         assert_eq!(sent, [1, 0]);
     }

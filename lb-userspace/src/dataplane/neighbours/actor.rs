@@ -13,7 +13,7 @@ use rtnetlink::{
     sys::SocketAddr,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::mpsc,
     time::{Instant, sleep_until},
 };
 use tracing::{debug, warn};
@@ -52,7 +52,7 @@ type Messages =
 
 /// Owns the table and everything it is fed from.
 pub(super) struct Actor {
-    watched: watch::Receiver<BTreeSet<IpAddr>>,
+    watched: mpsc::UnboundedReceiver<BTreeSet<IpAddr>>,
     updates: mpsc::UnboundedSender<NextHopUpdate>,
     netlink: Handle,
     messages: Messages,
@@ -65,7 +65,7 @@ pub(super) struct Actor {
 impl Actor {
     /// Opens the sockets in the calling thread's network namespace.
     pub(super) fn open(
-        watched: watch::Receiver<BTreeSet<IpAddr>>,
+        watched: mpsc::UnboundedReceiver<BTreeSet<IpAddr>>,
         updates: mpsc::UnboundedSender<NextHopUpdate>,
     ) -> Result<Self, NextHopsError> {
         let (connection, netlink, messages) =
@@ -88,13 +88,14 @@ impl Actor {
             let wake = probes.map_or(self.lookup_due, |due| due.min(self.lookup_due));
             let (mut from_arp, mut from_ndp) = ([0; 128], [0; 256]);
             tokio::select! {
-                changed = self.watched.changed() => {
-                    if changed.is_err() {
-                        return;
+                backends = self.watched.recv() => match backends {
+                    Some(backends) => {
+                        if self.table.watch(&backends) {
+                            self.lookup_due = Instant::now();
+                        }
                     }
-                    self.table.watch(&self.watched.borrow_and_update());
-                    self.lookup_due = Instant::now();
-                }
+                    None => return,
+                },
                 message = self.messages.next() => match message {
                     Some((message, _)) => self.notified(message).await,
                     None => {

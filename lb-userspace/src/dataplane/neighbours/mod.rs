@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, io, net::IpAddr};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::ownership::frames::Mac;
 
@@ -111,7 +111,7 @@ pub enum NextHopsError {
 /// Follows the next hops of a set of backends until dropped.
 #[derive(Debug)]
 pub struct NextHops {
-    backends: watch::Sender<BTreeSet<IpAddr>>,
+    backends: mpsc::UnboundedSender<BTreeSet<IpAddr>>,
 }
 
 impl NextHops {
@@ -121,19 +121,16 @@ impl NextHops {
     /// # Errors
     /// When the sockets cannot be opened.
     pub fn start() -> Result<(Self, mpsc::UnboundedReceiver<NextHopUpdate>), NextHopsError> {
-        let (backends, watched) = watch::channel(BTreeSet::new());
+        let (backends, watched) = mpsc::unbounded_channel();
         let (updates, receiver) = mpsc::unbounded_channel();
         let actor = actor::Actor::open(watched, updates)?;
         tokio::spawn(actor.run());
         Ok((Self { backends }, receiver))
     }
 
-    /// Replaces the whole set of backends. Those that stay are not told again.
+    /// Replaces the whole set of backends. Those that stay are not told again; one that was gone in between is.
     pub fn watch(&self, backends: BTreeSet<IpAddr>) {
-        self.backends.send_if_modified(|watched| {
-            let modified = *watched != backends;
-            *watched = backends;
-            modified
-        });
+        // Only fails once nobody reads the updates any more.
+        let _ = self.backends.send(backends);
     }
 }

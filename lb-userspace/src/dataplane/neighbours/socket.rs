@@ -79,6 +79,16 @@ impl PacketSocket {
 
     /// As [`Self::receive`], but [`io::ErrorKind::WouldBlock`] if there is none.
     pub(crate) fn try_receive(&self, buffer: &mut [u8]) -> io::Result<(usize, u32)> {
+        loop {
+            let (received, from) = self.receive_any(buffer)?;
+            // Frames for other hosts, or of a VLAN this one has no device for: the kernel ignores them, too.
+            if from.sll_pkttype != libc::PACKET_OTHERHOST {
+                return Ok((received, from.sll_ifindex.cast_unsigned()));
+            }
+        }
+    }
+
+    fn receive_any(&self, buffer: &mut [u8]) -> io::Result<(usize, libc::sockaddr_ll)> {
         let mut from = link_address(0, 0);
         let mut length = size_of_u32::<libc::sockaddr_ll>();
         // SAFETY: all pointers and lengths describe live, writable values of this function and its caller.
@@ -93,7 +103,7 @@ impl PacketSocket {
             )
         };
         let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        Ok((received, from.sll_ifindex.cast_unsigned()))
+        Ok((received, from))
     }
 
     /// Has the interface's filter let a multicast MAC in. The kernel counts per socket: as many leaves end it.

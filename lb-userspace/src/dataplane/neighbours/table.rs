@@ -48,13 +48,14 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Replaces the set of backends.
-    pub(super) fn watch(&mut self, backends: &BTreeSet<IpAddr>) {
+    /// Replaces the set of backends. Are there new ones, to be looked up?
+    pub(super) fn watch(&mut self, backends: &BTreeSet<IpAddr>) -> bool {
         self.backends.retain(|address, _| backends.contains(address));
         for address in backends {
             self.backends.entry(*address).or_default();
         }
         self.drop_unused_probes();
+        self.backends.values().any(|backend| backend.path.is_none())
     }
 
     /// The watched backends.
