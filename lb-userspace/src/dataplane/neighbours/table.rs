@@ -17,6 +17,9 @@ use crate::ownership::frames::{self, Mac};
 /// A next hop: an address on a link.
 type Key = (u32, IpAddr);
 
+/// Questions asked at a time: their answers fit into the receive buffer of a socket. The others stay due.
+const BURST: usize = 128;
+
 /// A frame to send.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outgoing {
@@ -120,10 +123,13 @@ impl Table {
         self.probes.values().filter_map(|shared| shared.probe.due()).min()
     }
 
-    /// The questions that are due.
+    /// The questions that are due, or the first [`BURST`] of them.
     pub(super) fn poll(&mut self, now: Instant) -> Vec<Outgoing> {
         let mut outgoing = Vec::new();
         for (&(link, next_hop), shared) in &mut self.probes {
+            if outgoing.len() == BURST {
+                break;
+            }
             let before = shared.probe.verdict();
             let question = shared.probe.poll(now);
             self.changed |= shared.probe.verdict() != before;

@@ -154,3 +154,18 @@ fn a_next_hop_nobody_needs_is_not_asked_for() {
     table.watch(&BTreeSet::new());
     assert_eq!(table.due(), None);
 }
+
+#[test]
+fn many_next_hops_are_asked_in_bursts_that_a_receive_buffer_holds() {
+    let now = Instant::now();
+    let mut table = Table::default();
+    let backends: Vec<IpAddr> = (0..200).map(|last| [10, 1, 0, last].into()).collect();
+    table.watch(&backends.iter().copied().collect());
+    for backend in backends {
+        table.routed(backend, via(&backend.to_string()), now);
+    }
+    assert_eq!(table.poll(now).len(), BURST);
+    assert_eq!(table.due(), Some(now), "the others are still due");
+    assert_eq!(table.poll(now).len(), 200 - BURST);
+    assert!(table.due() > Some(now));
+}
