@@ -6,6 +6,7 @@
 
 pub mod addresses;
 pub mod agent;
+pub mod bpf;
 pub mod client;
 pub mod config;
 pub mod dns;
