@@ -207,21 +207,16 @@ fn more_extension_headers_than_anybody_needs() {
 #[test]
 fn extension_headers_that_run_past_the_packet() {
     let mut world = world();
-    // 256 times eight bytes where there are eight, with and without so many behind.
-    for (room, reason) in [(0, Reason::Truncated), (4000, Reason::Malformed)] {
+    // 256 times eight bytes where there are eight: no matter what lies behind the packet.
+    for behind in [0, 3000] {
         let mut frame = asks6()
             .payload_length(28)
             .destination_options()
             .tcp(40000, 80)
-            .payload(vec![0; room])
+            .payload(vec![0; behind])
             .build();
         frame.0[14 + 40 + 1] = 255;
-        let outcome = world.run(&frame).unwrap();
-        assert_eq!(outcome.action, Action::Drop, "{outcome:?}");
-        assert!(
-            matches!(outcome.reasons[..], [Reason::Truncated | Reason::Malformed]),
-            "{reason:?} or the like: {outcome:?}"
-        );
+        world.drops(&frame, Reason::Malformed);
     }
 }
 
