@@ -148,12 +148,15 @@ fn a_jumbo_frame_is_forwarded_whole() {
 
 #[test]
 fn l2_forwarding_changes_mac_addresses_and_nothing_else() {
-    let mut world = World::new()
-        .vip(VIP4)
-        .vip(VIP6)
-        .backend(BACKEND, Backend::v4(HOST))
-        .service(WEB, tcp(VIP4, 80).l2().to(&[BACKEND]))
-        .service(WEB + 10, tcp(VIP6, 80).l2().to(&[BACKEND]));
+    // The backend's address may be of the other family.
+    let mut worlds = [Backend::v4(HOST), Backend::v6(HOST)].map(|backend| {
+        World::new()
+            .vip(VIP4)
+            .vip(VIP6)
+            .backend(BACKEND, backend)
+            .service(WEB, tcp(VIP4, 80).l2().to(&[BACKEND]))
+            .service(WEB + 10, tcp(VIP6, 80).l2().to(&[BACKEND]))
+    });
     let requests: [fn(FrameBuilder) -> FrameBuilder; 4] = [
         |link| link.ipv4(CLIENT4, VIP4).tos(0xb8).ttl(9).tcp(40000, 80).syn(),
         |link| link.ipv4(CLIENT4, VIP4).ip_options(&[1; 8]).tcp(40000, 80).ack(1),
@@ -165,7 +168,9 @@ fn l2_forwarding_changes_mac_addresses_and_nothing_else() {
     for request in requests {
         for link in links {
             let expected = request(link(ethernet(EDGE, SERVER))).build();
-            world.sends(&request(link(from_router())).build(), &expected);
+            for world in &mut worlds {
+                world.sends(&request(link(from_router())).build(), &expected);
+            }
         }
     }
 }
@@ -218,13 +223,17 @@ fn l2_forwarding_takes_tags_away_where_the_backend_has_fewer() {
 }
 
 #[test]
-fn a_backend_behind_another_interface_gets_the_packet_there_without_tags() {
+fn a_backend_behind_another_interface_gets_the_packet_there_without_the_tags_it_came_with() {
     const ELSEWHERE: u32 = 7;
     let mut world = world(Backend::v4(HOST).behind(ELSEWHERE)).redirect_port(ELSEWHERE);
     let expected = tunnel4(HOST).around(&syn(from_router())).build();
     for link in [from_router(), from_router().vlan(7), from_router().service_vlan(7).vlan(42)] {
         world.redirects(&syn(link), &expected);
     }
+    let mut world = world.backend(BACKEND, Backend::v4(HOST).behind(ELSEWHERE).vlan(9));
+    let tunnel = ethernet(EDGE, SERVER).vlan(9).ipv4(NODE4, LAN.v4(HOST)).dont_fragment();
+    let expected = tunnel.around(&syn(from_router())).build();
+    world.redirects(&syn(from_router().vlan(7)), &expected);
 }
 
 #[test]

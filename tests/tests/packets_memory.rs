@@ -60,6 +60,11 @@ fn now() -> u32 {
     ticks(monotonic_ns())
 }
 
+/// So many ticks ago, but not before the machine started.
+fn ago(ticks: u32) -> u32 {
+    now().saturating_sub(ticks).max(1)
+}
+
 fn remembered(world: &World) -> Vec<FlowEntry> {
     let sets = world.flow_memory().unwrap();
     let entries = sets.into_iter().flat_map(|set| set.entries);
@@ -157,7 +162,7 @@ fn a_syn_of_a_remembered_flow_is_a_retransmission_only_for_a_moment() {
     let mut world = moves(world, NOW, BEFORE);
     assert_eq!(world.tunnels_to(&syn(40000)), host(BEFORE));
     // Long after, it is a new connection from the same port.
-    let mut world = world.flows_last_seen(now() - 60);
+    let mut world = world.flows_last_seen(ago(60));
     assert_eq!(world.tunnels_to(&syn(40000)), host(NOW));
     assert_eq!(world.tunnels_to(&data(40000)), host(NOW));
 }
@@ -167,7 +172,7 @@ fn a_flow_that_was_idle_long_is_still_remembered() {
     let world = moved(NOW, BEFORE);
     let mut world = moves(world, BEFORE, THIRD);
     world.tunnels_to(&syn(40000));
-    let mut world = moves(world, NOW, THIRD).flows_last_seen(now() - 600);
+    let mut world = moves(world, NOW, THIRD).flows_last_seen(ago(600));
     assert_eq!(world.tunnels_to(&data(40000)), host(BEFORE));
     assert!(now() - remembered(&world)[0].last_seen < 60);
 }

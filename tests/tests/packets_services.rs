@@ -182,12 +182,13 @@ fn a_node_that_is_no_edge_leaves_vips_to_the_kernel() {
 }
 
 #[test]
-fn a_node_that_is_no_edge_leaves_icmp_for_vips_to_the_kernel() {
+fn a_node_that_is_no_edge_does_not_answer_for_vips_what_its_kernel_would_accept() {
     let mut world = World::with(|settings| settings.flags = 0).vip(VIP4).vip(VIP6);
     let quoted = reply4().tcp(80, 40000).build();
     let error = asks4().fragmentation_needed(1400).payload(quoted.bytes()).build();
     world.leaves(&error, Reason::NotAnEdge);
     for ip in [asks4(), asks6()] {
+        world.leaves(&syn(ip.clone().ttl(1), 80), Reason::NotAnEdge);
         world.leaves(&ip.echo_request(1, 1).build(), Reason::NotAnEdge);
     }
 }
