@@ -212,6 +212,22 @@ fn refusals_are_limited() {
 }
 
 #[test]
+fn refusals_saved_up_are_no_more_than_a_seconds() {
+    let syn = asks4().tcp(40000, 81).syn().build();
+    let sent = |world: &mut World| {
+        let refused = |_: &u32| world.run(&syn).unwrap().reasons == [Reason::NoService];
+        (0..100).take_while(refused).count()
+    };
+    const SECOND: u64 = 1_000_000_000;
+    let mut world = World::with(|settings| settings.refusals_per_second = 10).vip(VIP4);
+    assert_eq!(sent(&mut world), 10);
+    let mut world = world.since_last_refusal(SECOND * 35 / 100);
+    assert_eq!(sent(&mut world), 3);
+    let mut world = world.since_last_refusal(20 * SECOND);
+    assert_eq!(sent(&mut world), 10);
+}
+
+#[test]
 fn packets_too_big_for_the_tunnel_are_answered_with_the_size_that_fits() {
     for (backend, fits) in [(Backend::v4(21), 1480), (Backend::v6(21), 1460)] {
         let mut world = World::new()

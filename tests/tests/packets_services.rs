@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use lb_common::{counters::Reason, service::Slot};
+use lb_common::{counters::Reason, flow::ticks, service::Slot};
 use sluice_tests::{
     addresses::{CLIENT, FAR, LAN},
-    bpf::{Backend, Service, World, tcp, traffic::*, udp},
+    bpf::{Backend, Service, World, monotonic_ns, tcp, traffic::*, udp},
     frame::{Frame, FrameBuilder, protocol},
 };
 
@@ -250,4 +250,17 @@ fn a_later_fragment_without_its_first_is_dropped() {
         &other.next_protocol(protocol::UDP).payload([2; 32]).build(),
         Reason::FragmentWithoutFirst,
     );
+}
+
+#[test]
+fn a_first_fragment_is_remembered_for_a_minute() {
+    let now = ticks(monotonic_ns());
+    let mut world = world().service(1, udp(VIP4, 53).to(&[1]));
+    let [first, later] = fragments4(1, 40000);
+    world.tunnels_to(&first);
+    let mut world = world.fragments_seen(now.saturating_sub(40).max(1));
+    world.tunnels_to(&later);
+    // In ticks before the machine's start, too: they wrap.
+    let mut world = world.fragments_seen(now.wrapping_sub(60));
+    world.drops(&later, Reason::FragmentWithoutFirst);
 }

@@ -8,13 +8,13 @@ use std::{
 };
 
 use aya::maps::{
-    DevMapHash,
+    DevMapHash, HashMap, PerCpuArray, PerCpuValues,
     lpm_trie::{Key, LpmTrie},
 };
 use lb_common::{
     address::Address,
-    counters::InterfaceRecord,
-    flow::FlowSet,
+    counters::{InterfaceRecord, TokenBucket},
+    flow::{FlowSet, FragmentKey, FragmentRecord},
     hash, names,
     service::{
         PROTOCOL_TCP, SERVICE_SOURCE_RANGES, SOURCE_RANGE_SERVICE_BITS, ServiceBucketV4,
@@ -206,7 +206,10 @@ impl World {
         ports.insert(ifindex, INTERFACE, None, 0).unwrap();
         self
     }
+}
 
+/// How time passes for what the data path remembers.
+impl World {
     /// Makes every entry of flow memory seem last seen at `ticks`.
     pub fn flows_last_seen(mut self, ticks: u32) -> Self {
         let mut memory = self.array::<FlowSet>(names::FLOW_MEMORY).unwrap();
@@ -217,6 +220,30 @@ impl World {
             }
             memory.set(index, set, 0).unwrap();
         }
+        self
+    }
+
+    /// Makes every first fragment seem seen at `ticks`.
+    pub fn fragments_seen(mut self, ticks: u32) -> Self {
+        let map = self.map_mut(names::FRAGMENTS).unwrap();
+        let mut fragments: HashMap<_, FragmentKey, FragmentRecord> = map.try_into().unwrap();
+        let known: Vec<_> = fragments.iter().collect::<Result<_, _>>().unwrap();
+        for (key, record) in known {
+            fragments.insert(key, FragmentRecord { seen: ticks, ..record }, 0).unwrap();
+        }
+        self
+    }
+
+    /// Makes the last refusal seem sent so much longer ago.
+    pub fn since_last_refusal(mut self, nanoseconds: u64) -> Self {
+        let map = self.map_mut(names::REFUSAL_TOKENS).unwrap();
+        let mut buckets: PerCpuArray<_, TokenBucket> = map.try_into().unwrap();
+        let back = |bucket: &TokenBucket| TokenBucket {
+            refilled_ns: bucket.refilled_ns.saturating_sub(nanoseconds),
+            ..*bucket
+        };
+        let values: Vec<_> = buckets.get(&0, 0).unwrap().iter().map(back).collect();
+        buckets.set(0, PerCpuValues::try_from(values).unwrap(), 0).unwrap();
         self
     }
 }
