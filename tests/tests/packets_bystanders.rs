@@ -281,9 +281,12 @@ fn packets_whose_address_only_looks_like_a_vip_in_the_filter() {
 #[test]
 fn a_tunnel_ends_also_at_an_address_that_looks_like_a_vip_in_the_filter() {
     let (four, six) = (collides4(), collides6());
-    let mut world = world().tunnel(LAN.v4(12), four).tunnel(LAN.v6(12), six);
     let inner = asks4().tcp(40000, 80).syn().build();
-    for outer in [from_router().ipv4(LAN.v4(12), four), from_router().ipv6(LAN.v6(12), six)] {
-        world.delivers(&outer.around(&inner).build(), &inner);
+    // An edge that is a backend as well, and a backend alone.
+    for world in [world(), World::with(|settings| settings.flags = 0).vip(VIP4).vip(VIP6)] {
+        let mut world = world.tunnel(LAN.v4(12), four).tunnel(LAN.v6(12), six);
+        for outer in [from_router().ipv4(LAN.v4(12), four), from_router().ipv6(LAN.v6(12), six)] {
+            world.delivers(&outer.around(&inner).build(), &inner);
+        }
     }
 }
