@@ -2,10 +2,12 @@
 //!
 //! [`topology::Lab`] wires client, router, switch, edges and servers; [`agent::Agent`] runs the
 //! real `sluice` in one of them; [`servers`] are real servers, [`client::Client`] asks them.
+//! [`bpf::World`] is the data path alone, frame by frame, without any network.
 //! Everything is a guard that undoes itself when dropped, also while a test panics.
 
 pub mod addresses;
 pub mod agent;
+pub mod bpf;
 pub mod client;
 pub mod config;
 pub mod dns;
