@@ -8,6 +8,7 @@ use lb_common::{
 };
 
 use crate::{
+    link,
     packet::Packet,
     parse::{ETHERTYPE_IPV4, bounded_l3},
     service,
@@ -44,6 +45,7 @@ pub extern "C" fn sluice_arp(context: *mut xdp_md, l3: u32) -> Outcome {
 /// may have the address on `lo`, stays silent; passes everything else.
 #[inline(always)]
 fn answer(packet: &mut Packet, l3: usize) -> Stage<u32> {
+    link::asked_of_us(packet)?;
     let ifindex = packet.ingress_ifindex();
     let mut arp = packet.window::<ARP>(l3).or_pass()?;
     let fixed =

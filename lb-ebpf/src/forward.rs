@@ -59,8 +59,9 @@ pub fn forward(packet: &mut Packet, ip: &Ip, inner_protocol: u8, choice: &Choice
         IPV6 => outer_v6(packet, l3, ip, inner_protocol, backend, choice.hash)?,
         _ => {}
     }
+    let action = leave_through(packet, backend.ifindex)?;
     counters::count_forwarded(choice.service, choice.backend, ip.length as u32, choice.new_flow);
-    leave_through(packet, backend.ifindex)
+    Ok(action)
 }
 
 /// Transmits where the packet came in, else redirects.

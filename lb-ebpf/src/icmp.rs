@@ -91,9 +91,7 @@ fn v4(packet: &mut Packet, ip: &Ip, source: u32, vip: u32) -> Stage<Flow<u32>> {
             set_type(packet, ip.l4, V4_ECHO, V4_ECHO_REPLY)?;
             answer_v4(packet, ip, source, vip)
         }
-        V4_UNREACHABLE | V4_TIME_EXCEEDED | V4_PARAMETER_PROBLEM => {
-            quoted_v4(packet, ip.l4 + ICMP_HEADER, vip)
-        }
+        V4_UNREACHABLE | V4_TIME_EXCEEDED | V4_PARAMETER_PROBLEM => quoted_v4(packet, ip, vip),
         _ => Err(Verdict::Drop(Reason::IcmpUnrelated)),
     }
 }
@@ -112,7 +110,7 @@ fn v6(packet: &mut Packet, ip: &Ip, source: [u64; 2], vip: [u64; 2]) -> Stage<Fl
             set_type(packet, ip.l4, V6_ECHO, V6_ECHO_REPLY)?;
             answer_v6(packet, ip, source, vip)
         }
-        V6_UNREACHABLE..=V6_PARAMETER_PROBLEM => quoted_v6(packet, ip.l4 + ICMP_HEADER, vip),
+        V6_UNREACHABLE..=V6_PARAMETER_PROBLEM => quoted_v6(packet, ip, vip),
         _ => Err(Verdict::Drop(Reason::IcmpUnrelated)),
     }
 }
@@ -160,9 +158,10 @@ fn answer_v6(
     Err(Verdict::Answer)
 }
 
-/// The flow whose reply is quoted at `at`: the VIP is the quoted source.
+/// The flow whose reply is quoted: the VIP is the quoted source.
 #[inline(always)]
-fn quoted_v4(packet: &Packet, at: usize, vip: u32) -> Stage<Flow<u32>> {
+fn quoted_v4(packet: &Packet, ip: &Ip, vip: u32) -> Stage<Flow<u32>> {
+    let at = ip.l4 + ICMP_HEADER;
     let words: [u32; 5] = packet.load(at).or_drop(Reason::Truncated)?;
     let header = usize::from(words[0] as u8 & 0xf) * 4;
     let protocol = (words[2] >> 8) as u8;
@@ -175,13 +174,15 @@ fn quoted_v4(packet: &Packet, at: usize, vip: u32) -> Stage<Flow<u32>> {
     if !about_reply {
         return Err(Verdict::Drop(Reason::IcmpUnrelated));
     }
+    quote_holds(ip, header + PORTS)?;
     let ports = packet.load(at + header).or_drop(Reason::Truncated)?;
     Ok(as_asked(words[4], vip, ports, protocol))
 }
 
 /// Like [`quoted_v4`], for IPv6 without extension headers, which is what replies of services are.
 #[inline(always)]
-fn quoted_v6(packet: &Packet, at: usize, vip: [u64; 2]) -> Stage<Flow<[u64; 2]>> {
+fn quoted_v6(packet: &Packet, ip: &Ip, vip: [u64; 2]) -> Stage<Flow<[u64; 2]>> {
+    let at = ip.l4 + ICMP_HEADER;
     let fixed: [u32; 2] = packet.load(at).or_drop(Reason::Truncated)?;
     let source: [u64; 2] = packet.load(at + 8).or_drop(Reason::Truncated)?;
     let client: [u64; 2] = packet.load(at + 24).or_drop(Reason::Truncated)?;
@@ -189,8 +190,21 @@ fn quoted_v6(packet: &Packet, at: usize, vip: [u64; 2]) -> Stage<Flow<[u64; 2]>>
     if fixed[0] as u8 >> 4 != 6 || source != vip || (protocol != TCP && protocol != UDP) {
         return Err(Verdict::Drop(Reason::IcmpUnrelated));
     }
+    quote_holds(ip, IPV6 + PORTS)?;
     let ports = packet.load(at + IPV6).or_drop(Reason::Truncated)?;
     Ok(as_asked(client, vip, ports, protocol))
+}
+
+/// Bytes of the two ports.
+const PORTS: usize = 4;
+
+/// Is so much quoted, or does the frame's pad begin before?
+#[inline(always)]
+fn quote_holds(ip: &Ip, bytes: usize) -> Stage<()> {
+    if ip.l4 + ICMP_HEADER + bytes > ip.l3 + ip.length {
+        return Err(Verdict::Drop(Reason::Truncated));
+    }
+    Ok(())
 }
 
 /// The flow as the client's own packets show it: the quoted ports are those of the reply, so they are swapped.

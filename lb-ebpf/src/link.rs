@@ -21,6 +21,16 @@ pub fn addressed_to_us(packet: &Packet) -> Stage<()> {
     }
 }
 
+/// Like [`addressed_to_us`], but group addresses are for us too: what everybody on the link is asked.
+#[inline(always)]
+pub fn asked_of_us(packet: &Packet) -> Stage<()> {
+    let [first, _]: [u8; 2] = packet.load(0).or_pass()?;
+    if first & 1 != 0 {
+        return Ok(());
+    }
+    addressed_to_us(packet)
+}
+
 /// Swaps the MAC addresses.
 #[inline(always)]
 pub fn turn_round(packet: &mut Packet) -> Option<()> {

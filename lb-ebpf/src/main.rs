@@ -103,6 +103,9 @@ fn ipv4(packet: &mut Packet, l3: usize) -> Stage<Action> {
     if !service::filter_v4(vip) {
         return tunnel::v4(packet, l3);
     }
+    if setting!(flags) & SETTING_EDGE == 0 {
+        return leave(tunnel::v4(packet, l3), vip);
+    }
     link::addressed_to_us(packet)?;
     let ip = parse::ipv4(packet, l3);
     let result = match &ip {
@@ -111,7 +114,9 @@ fn ipv4(packet: &mut Packet, l3: usize) -> Stage<Action> {
     };
     match result {
         Ok(action) => Ok(action),
-        Err(verdict) => conclude(packet, verdict, vip, ip.ok(), reply::sluice_answer_v4),
+        Err(verdict) => {
+            conclude(packet, verdict, vip, ip.ok(), reply::sluice_answer_v4, tunnel::v4)
+        }
     }
 }
 
@@ -125,6 +130,9 @@ fn ipv6(packet: &mut Packet, l3: usize) -> Stage<Action> {
     if !service::filter_v6(vip) {
         return tunnel::v6(packet, l3);
     }
+    if setting!(flags) & SETTING_EDGE == 0 {
+        return leave(tunnel::v6(packet, l3), vip);
+    }
     link::addressed_to_us(packet)?;
     let ip = parse::ipv6(packet, l3);
     let result = match &ip {
@@ -133,7 +141,9 @@ fn ipv6(packet: &mut Packet, l3: usize) -> Stage<Action> {
     };
     match result {
         Ok(action) => Ok(action),
-        Err(verdict) => conclude(packet, verdict, vip, ip.ok(), reply::sluice_answer_v6),
+        Err(verdict) => {
+            conclude(packet, verdict, vip, ip.ok(), reply::sluice_answer_v6, tunnel::v6)
+        }
     }
 }
 
@@ -199,17 +209,18 @@ fn quoted<A: Family>(
     if ip.fragment && !ip.later_fragment && matches!(result, Err(Verdict::Answer)) {
         fragment::remember(client, vip, ip, fragment::ECHO, 0);
     }
-    result?;
-    edge_only()
+    result.map(|_| ())
 }
 
-/// Only edges balance; elsewhere the kernel decides.
+/// Only edges balance; elsewhere a packet for a VIP is the kernel's, unless a tunnel ends at an address that looks like one.
 #[inline(always)]
-fn edge_only() -> Stage<()> {
-    if setting!(flags) & SETTING_EDGE == 0 {
-        return Err(Verdict::Leave(Reason::NotAnEdge));
+fn leave<A: Family>(result: Stage<Action>, vip: A) -> Stage<Action> {
+    match result {
+        Err(Verdict::Pass) if service::vip(&vip.address()).is_some() => {
+            Err(Verdict::Leave(Reason::NotAnEdge))
+        }
+        other => other,
     }
-    Ok(())
 }
 
 /// The flow of a TCP or UDP packet from its transport header; or, for a later fragment, what its first fragment was matched to.
@@ -221,7 +232,6 @@ fn identify<A: Family>(packet: &Packet, ip: &Ip, flow: &mut Flow<A>) -> Stage<Op
     if ip.ttl <= 1 {
         return Err(Verdict::Drop(Reason::TtlExpired));
     }
-    edge_only()?;
     if ip.later_fragment {
         return fragment::recall(flow.client, flow.vip, ip).map(Some);
     }
@@ -254,11 +264,16 @@ fn conclude<A: Family>(
     vip: A,
     ip: Option<Ip>,
     answer: extern "C" fn(*mut xdp_md, u64, u32) -> Outcome,
+    tunnel: fn(&mut Packet, usize) -> Stage<Action>,
 ) -> Stage<Action> {
     if matches!(verdict, Verdict::Answer | Verdict::Pass) {
         return Err(verdict);
     }
-    let vip = service::vip(&vip.address()).or_pass()?;
+    let Some(vip) = service::vip(&vip.address()) else {
+        // A tunnel may end at such an address.
+        let ip = ip.or_pass()?;
+        return tunnel(packet, ip.l3);
+    };
     let Some(ip) = ip else { return Err(verdict) };
     let (reply, told) = match verdict {
         Verdict::Refuse(refusal) => {

@@ -5,7 +5,7 @@ use lb_common::{address::Address, checksum, counters::Reason};
 
 use crate::{
     arp::{mac_halves, owned_here},
-    link::Tags,
+    link::{self, Tags},
     packet::Packet,
     parse::{ETHERTYPE_IPV6, ICMPV6, IPV6, bounded_l3},
     select::Family,
@@ -39,6 +39,7 @@ pub extern "C" fn sluice_ndp(context: *mut xdp_md, l3: u32) -> Outcome {
 /// from a node that probes for duplicates; drops one for a VIP it does not own; passes everything else.
 #[inline(always)]
 fn answer(packet: &mut Packet, l3: usize) -> Stage<u32> {
+    link::asked_of_us(packet)?;
     let ifindex = packet.ingress_ifindex();
     let window = packet.window::<{ IPV6 + 24 }>(l3).or_pass()?;
     let target: [u64; 2] = [window.get::<{ IPV6 + 8 }, u64>(), window.get::<{ IPV6 + 16 }, u64>()];

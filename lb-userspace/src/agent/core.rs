@@ -226,7 +226,7 @@ impl Core {
             if self.held.contains_key(&vip) {
                 continue;
             }
-            let interface = interface_for(vip, &self.interfaces);
+            let Some(interface) = interface_for(vip, &self.interfaces) else { continue };
             let mut record = self.tables.vip_record(vip);
             record.flags |= VIP_OWNED;
             record.ifindex = interface.ifindex;

@@ -60,14 +60,19 @@ pub fn explain(core: &Core, request: &ExplainRequest) -> Result<ExplainView, Ins
             format!("owned, on {}", held.interface),
             "this agent answers ARP and NDP for it",
         ),
-        None => story.tell("vip", "not owned here", "this agent does not answer ARP and NDP for it"),
+        None => {
+            story.tell("vip", "not owned here", "this agent does not answer ARP and NDP for it")
+        }
     }
     if !core.config.agent.edge {
-        story.tell("edge", "no", "edge: false: this node does not balance; the kernel gets the packet");
+        story.tell(
+            "edge",
+            "no",
+            "edge: false: this node does not balance; the kernel gets the packet",
+        );
         return Ok(story.end(ExplainVerdict::Pass, None));
     }
-    let exact =
-        ServiceKey { vip: request.vip, port: request.port, protocol: request.protocol };
+    let exact = ServiceKey { vip: request.vip, port: request.port, protocol: request.protocol };
     let every_port = ServiceKey { port: 0, ..exact };
     let found = [(exact, "names this port"), (every_port, "takes every port that no other names")]
         .into_iter()
@@ -90,7 +95,9 @@ pub fn explain(core: &Core, request: &ExplainRequest) -> Result<ExplainView, Ins
         story.tell("sourceRanges", "allowed", "a range of the service contains the client");
     }
     let view = core.planner.services().find(|view| view.key == key);
-    let Some((view, (_, length))) = view.and_then(|view| Some((view.table?, view)).map(|(t, v)| (v, t))) else {
+    let Some((view, (_, length))) =
+        view.and_then(|view| Some((view.table?, view)).map(|(t, v)| (v, t)))
+    else {
         story.tell("backends", "none", "the service has no endpoint that takes flows");
         return Ok(story.end(refused(service.reject), None));
     };
@@ -102,10 +109,14 @@ pub fn explain(core: &Core, request: &ExplainRequest) -> Result<ExplainView, Ins
         );
         return Ok(story.end(ExplainVerdict::Depends, None));
     };
-    story.tell("hash", format!("{hash:016x}"), match service.affinity {
-        SessionAffinity::None => "keyed hash of addresses, ports and protocol",
-        SessionAffinity::ClientIp => "keyed hash of client and VIP: session affinity ClientIP",
-    });
+    story.tell(
+        "hash",
+        format!("{hash:016x}"),
+        match service.affinity {
+            SessionAffinity::None => "keyed hash of addresses, ports and protocol",
+            SessionAffinity::ClientIp => "keyed hash of client and VIP: session affinity ClientIP",
+        },
+    );
     Ok(through_slot(core, story, &view, hash, length))
 }
 
@@ -169,7 +180,11 @@ fn through_slot(
     if slot.is_moved() {
         story.tell(
             "slot",
-            format!("{index} of {length}: moved from {} to {}", name(slot.previous_backend()), name(slot.current)),
+            format!(
+                "{index} of {length}: moved from {} to {}",
+                name(slot.previous_backend()),
+                name(slot.current)
+            ),
             "flows that began before the move keep their backend",
         );
         match remembered(core, view.id, hash) {
@@ -188,7 +203,11 @@ fn through_slot(
             ),
         }
     } else {
-        story.tell("slot", format!("{index} of {length}: {}", name(chosen)), "it has not moved: no memory is asked");
+        story.tell(
+            "slot",
+            format!("{index} of {length}: {}", name(chosen)),
+            "it has not moved: no memory is asked",
+        );
     }
     let record = core.tables.backend(chosen);
     let backend = address(chosen);

@@ -32,7 +32,7 @@ use crate::{
     },
     ownership::announcer::Announcer,
     plan::{Capacities, Planner},
-    source::{FileSource, SourceEvent},
+    source::{SourceEvent, file::FileSource},
     telemetry::{Health, HttpServer, Metrics},
 };
 
@@ -74,7 +74,8 @@ async fn serve(source: FileSource, config: Config) -> anyhow::Result<()> {
     }
     let mut signals = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let health = Arc::new(Health::new(STUCK, "the data path is not attached yet"));
-    let http = agent.metrics.as_ref().map(|metrics| HttpServer::bind(metrics.listen)).transpose()?;
+    let http =
+        agent.metrics.as_ref().map(|metrics| HttpServer::bind(metrics.listen)).transpose()?;
     let admin = AdminSocket::bind(&agent.socket).context("socket")?;
 
     let interfaces = interfaces::resolve(&agent.interfaces).await?;
@@ -90,8 +91,8 @@ async fn serve(source: FileSource, config: Config) -> anyhow::Result<()> {
     }
     let pins = PinDirectory::open(&agent.pin_directory)?;
     let (mut ebpf, mut core) = load_data_path(config.clone(), &interfaces)?;
-    let (next_hops, updates) = NextHops::start().await.context("cannot follow routes and neighbours")?;
-    let announcer = Announcer::start().context("cannot announce VIPs")?;
+    let (next_hops, updates) = NextHops::start().context("cannot follow routes and neighbours")?;
+    let announcer = Announcer::start();
 
     for interface in &interfaces {
         core.tables.add_interface(interface.ifindex, interface.mac)?;
@@ -106,7 +107,8 @@ async fn serve(source: FileSource, config: Config) -> anyhow::Result<()> {
     pin_maps(&ebpf, &pins)?;
     let program = attach::program(&mut ebpf).context("the BPF object has no XDP program")?;
     for interface in &interfaces {
-        let attached = attach::attach(program, &interface.name, interface.ifindex, agent.xdp_mode, &pins)?;
+        let attached =
+            attach::attach(program, &interface.name, interface.ifindex, agent.xdp_mode, &pins)?;
         tracing::info!(interface = interface.name, mode = ?attached.mode, "attached");
         core.attached.push(attached);
     }
@@ -135,7 +137,13 @@ async fn serve(source: FileSource, config: Config) -> anyhow::Result<()> {
     }
     let (sender, events) = mpsc::channel(16);
     let file_watch = source.watch(sender).context("cannot watch the configuration file")?;
-    let agent = Running { core: &core, health: &health, metrics: &metrics, next_hops: &next_hops, announcer: &announcer };
+    let agent = Running {
+        core: &core,
+        health: &health,
+        metrics: &metrics,
+        next_hops: &next_hops,
+        announcer: &announcer,
+    };
     let result = agent.main_loop(&mut signals, events, updates).await;
 
     drop(file_watch);
@@ -149,7 +157,7 @@ async fn serve(source: FileSource, config: Config) -> anyhow::Result<()> {
 fn load_data_path(config: Config, interfaces: &[Interface]) -> anyhow::Result<(aya::Ebpf, Core)> {
     let agent = &config.agent;
     let seed = match &agent.seed_file {
-        Some(file) => seed_words(read_seed(file).context("seedFile")?.as_bytes()),
+        Some(file) => seed_words(&read_seed(file).context("seedFile")?),
         // A single agent needs to agree with nobody, only with itself: any secret will do.
         None => {
             let mut bytes = [0; 32];
@@ -282,10 +290,15 @@ impl Running<'_> {
                         self.next_hops.watch(core.backends());
                         self.announcer.own(core.announcements());
                         self.metrics.sync_seconds.observe(seen.elapsed().as_secs_f64());
-                        tracing::info!(services = core.desired.services.len(), "configuration applied");
+                        tracing::info!(
+                            services = core.desired.services.len(),
+                            "configuration applied"
+                        );
                     }
                     Err(error) => {
-                        tracing::error!("configuration refused: {error:#}; the last good state stays");
+                        tracing::error!(
+                            "configuration refused: {error:#}; the last good state stays"
+                        );
                         core.source_errors = vec![format!("{error:#}")];
                     }
                 }
@@ -311,7 +324,13 @@ impl Running<'_> {
     }
 
     fn count_announcements(&self) {
-        for (kind, sent) in self.announcer.counts() {
+        let counts = self.announcer.counts();
+        let kinds = [
+            ("garp_request", counts.garp_request),
+            ("garp_reply", counts.garp_reply),
+            ("unsolicited_na", counts.unsolicited_na),
+        ];
+        for (kind, sent) in kinds {
             let counter = self.metrics.announcements_sent.with_label_values(&[kind]);
             counter.inc_by(sent.saturating_sub(counter.get()));
         }
@@ -325,4 +344,3 @@ fn report(result: anyhow::Result<()>) {
         tracing::error!("{error:#}");
     }
 }
-

@@ -86,7 +86,8 @@ fn btf() -> Finding {
         way_out: if there {
             String::new()
         } else {
-            "map dumps will not name fields; a kernel built with CONFIG_DEBUG_INFO_BTF=y does".into()
+            "map dumps will not name fields; a kernel built with CONFIG_DEBUG_INFO_BTF=y does"
+                .into()
         },
     }
 }
@@ -149,7 +150,8 @@ fn program() -> Finding {
                 outcome: Outcome::Fail,
                 what: "XDP program",
                 found: causes.join(": "),
-                way_out: "see the kernel's last line above; without privileges this always fails".into(),
+                way_out: "see the kernel's last line above; without privileges this always fails"
+                    .into(),
             }
         }
     }
@@ -169,7 +171,8 @@ fn interfaces() -> Vec<Finding> {
 }
 
 fn mtu(name: &str) -> Option<Finding> {
-    let mtu: u32 = fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok()?.trim().parse().ok()?;
+    let mtu: u32 =
+        fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok()?.trim().parse().ok()?;
     let roomy = mtu >= 1500 + TUNNEL_OVERHEAD;
     Some(Finding {
         outcome: if roomy { Outcome::Pass } else { Outcome::Warn },
@@ -189,7 +192,11 @@ fn mtu(name: &str) -> Option<Finding> {
 
 fn reverse_path(name: &str) -> Option<Finding> {
     let value = |of: &str| -> Option<u8> {
-        fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{of}/rp_filter")).ok()?.trim().parse().ok()
+        fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{of}/rp_filter"))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     };
     // The kernel takes the larger of the two (ip-sysctl, rp_filter).
     let strict = value("all")?.max(value(name)?) == 1;

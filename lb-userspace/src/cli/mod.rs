@@ -1,11 +1,10 @@
 //! The command line.
 
-pub mod keygen;
-pub mod validate;
 mod agent;
 mod args;
 mod check;
 mod flow;
+pub mod keygen;
 mod read;
 mod render;
 mod render_explain;
@@ -13,6 +12,7 @@ mod render_rows;
 mod render_status;
 #[cfg(test)]
 mod render_tests;
+pub mod validate;
 
 use std::{
     io::{self, Write},

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use aya::programs::{
-    Xdp,
+    Xdp, XdpMode as AyaMode,
     links::{FdLink, LinkError, PinnedLink},
     xdp::XdpLink,
-    XdpMode as AyaMode,
 };
 use lb_common::names;
 
@@ -22,7 +21,9 @@ pub enum AttachError {
     )]
     Busy(String),
     /// The driver cannot, and `xdpMode: native` asks for it.
-    #[error("xdpMode: the driver of {interface} cannot run XDP natively here; use xdpMode: auto or generic")]
+    #[error(
+        "xdpMode: the driver of {interface} cannot run XDP natively here; use xdpMode: auto or generic"
+    )]
     NotNative {
         /// Interface.
         interface: String,
@@ -180,7 +181,11 @@ fn attach_anew(
         other => {
             if let Some(Err(error)) = other {
                 let why: &dyn std::error::Error = &error;
-                tracing::warn!(interface, error = why, "no native XDP here: using the generic, slower one");
+                tracing::warn!(
+                    interface,
+                    error = why,
+                    "no native XDP here: using the generic, slower one"
+                );
             }
             match attempt(AyaMode::Skb) {
                 Ok(link) => (link, XdpMode::Generic),

@@ -1,6 +1,11 @@
 //! The interfaces the configuration names: what they are, and which one a VIP belongs to.
 
-use std::{collections::BTreeMap, fs, io, net::IpAddr, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    net::IpAddr,
+    path::Path,
+};
 
 use futures::TryStreamExt;
 use ipnet::IpNet;
@@ -77,6 +82,19 @@ pub async fn resolve(names: &[String]) -> Result<Vec<Interface>, InterfacesError
     }
     let links: BTreeMap<u32, Link> = links.into_iter().filter_map(Link::read).collect();
     select(names, &links, &addresses)
+}
+
+/// Every address of this network namespace but loopback's own.
+///
+/// # Errors
+/// When netlink fails.
+pub async fn local_addresses() -> Result<BTreeSet<IpAddr>, InterfacesError> {
+    let (connection, netlink, _) = rtnetlink::new_connection().map_err(InterfacesError::Open)?;
+    tokio::spawn(connection);
+    let messages: Vec<_> =
+        netlink.address().get().execute().try_collect().await.map_err(InterfacesError::List)?;
+    let addresses = messages.into_iter().filter_map(route::read_address);
+    Ok(addresses.map(|(_, net)| net.addr()).filter(|address| !address.is_loopback()).collect())
 }
 
 fn select(

@@ -102,7 +102,6 @@ impl Shape {
     }
 }
 
-
 /// Creates the maps and loads the program.
 ///
 /// # Errors

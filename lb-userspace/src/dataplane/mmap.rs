@@ -49,7 +49,14 @@ impl<T: Pod> MappedArray<T> {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an empty map"))?;
         // SAFETY: a new mapping at an address of the kernel's choice; nothing of ours is there.
         let start = unsafe {
-            mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, map, 0)
+            mmap(
+                None,
+                length,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_SHARED,
+                map,
+                0,
+            )
         }?;
         Ok(Self { start: start.cast(), bytes, entries, value: PhantomData })
     }
@@ -84,7 +91,11 @@ impl<T: Pod> MappedArray<T> {
         for (place, word) in self.words(index).iter().enumerate() {
             // SAFETY: `T` has as many words as the entry.
             unsafe {
-                value.as_mut_ptr().cast::<u64>().add(place).write_unaligned(word.load(Ordering::Acquire));
+                value
+                    .as_mut_ptr()
+                    .cast::<u64>()
+                    .add(place)
+                    .write_unaligned(word.load(Ordering::Acquire));
             }
         }
         // SAFETY: every word was written, and `Pod` types take any bytes.
@@ -100,7 +111,8 @@ impl<T: Pod> MappedArray<T> {
         for place in order {
             let target = &words[place];
             // SAFETY: `place` is a word of `T`, or the line above had panicked.
-            let word = unsafe { std::ptr::from_ref(value).cast::<u64>().add(place).read_unaligned() };
+            let word =
+                unsafe { std::ptr::from_ref(value).cast::<u64>().add(place).read_unaligned() };
             target.store(word, Ordering::Release);
         }
     }

@@ -24,7 +24,9 @@ pub enum PinError {
     )]
     NotBpffs(PathBuf),
     /// Mounting failed.
-    #[error("cannot mount the BPF file system on {BPFFS}; run as root, or mount it: mount -t bpf bpf {BPFFS}")]
+    #[error(
+        "cannot mount the BPF file system on {BPFFS}; run as root, or mount it: mount -t bpf bpf {BPFFS}"
+    )]
     Mount(#[source] io::Error),
     /// Another agent uses it.
     #[error("pinDirectory: another agent uses {0}; agents on one machine need one each")]
@@ -66,13 +68,14 @@ impl PinDirectory {
         let io = |what| move |source| PinError::Io { what, path: path.into(), source };
         fs::create_dir_all(path).map_err(io("create"))?;
         let directory: OwnedFd = fs::File::open(path).map_err(io("open"))?.into();
-        let lock = Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
-            if error == nix::Error::EWOULDBLOCK {
-                PinError::InUse(path.into())
-            } else {
-                io("lock")(error.into())
-            }
-        })?;
+        let lock =
+            Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+                if error == nix::Error::EWOULDBLOCK {
+                    PinError::InUse(path.into())
+                } else {
+                    io("lock")(error.into())
+                }
+            })?;
         Ok(Self { path: path.into(), _lock: lock })
     }
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap as StdHashMap, net::IpAddr};
 
 use aya::{
     Ebpf,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie, xdp::DevMapHash},
+    maps::{HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie, xdp::DevMapHash},
 };
 use lb_common::{
     address::Address,
@@ -30,11 +30,20 @@ use crate::plan::Change;
 pub struct ApplyError {
     map: &'static str,
     #[source]
-    source: MapError,
+    source: RefusedError,
+}
+
+/// What the kernel said.
+#[derive(Debug, thiserror::Error)]
+enum RefusedError {
+    #[error(transparent)]
+    Map(#[from] MapError),
+    #[error(transparent)]
+    Devmap(#[from] aya::maps::xdp::XdpMapError),
 }
 
 fn refused(map: &'static str) -> impl FnOnce(MapError) -> ApplyError {
-    move |source| ApplyError { map, source }
+    move |source| ApplyError { map, source: source.into() }
 }
 
 /// All maps of the data path.
@@ -119,7 +128,8 @@ impl Tables {
                 bucket.entries[write.place as usize] = write.entry;
                 let first = write.place as usize * 2;
                 // The key goes last, and first where the place becomes free: an entry is never found half written.
-                let order = if write.entry.protocol == 0 { [first, first + 1] } else { [first + 1, first] };
+                let order =
+                    if write.entry.protocol == 0 { [first, first + 1] } else { [first + 1, first] };
                 self.services.store_words(write.bucket, &bucket, order);
             }
             Change::ServiceEntryV6(write) => {
@@ -140,8 +150,7 @@ impl Tables {
                 .map_err(refused(names::SOURCE_RANGES))?,
             Change::RemoveSourceRange(key) => {
                 ignore_missing(
-                    self.source_ranges
-                        .remove(&lpm_trie::Key::new(key.prefix_length, key.data)),
+                    self.source_ranges.remove(&lpm_trie::Key::new(key.prefix_length, key.data)),
                 )
                 .map_err(refused(names::SOURCE_RANGES))?;
             }
@@ -176,9 +185,7 @@ impl Tables {
     /// # Errors
     /// When the map is full.
     pub fn store_vip(&mut self, address: IpAddr, record: VipRecord) -> Result<(), ApplyError> {
-        self.vips
-            .insert(Address::from(address), record, 0)
-            .map_err(refused(names::VIPS))?;
+        self.vips.insert(Address::from(address), record, 0).map_err(refused(names::VIPS))?;
         self.vip_records.insert(address, record);
         Ok(())
     }
@@ -210,7 +217,7 @@ impl Tables {
     pub fn add_redirect_port(&mut self, ifindex: u32) -> Result<(), ApplyError> {
         self.redirect_ports
             .insert(ifindex, ifindex, None, 0)
-            .map_err(|error| refused(names::REDIRECT_PORTS)(error.into()))
+            .map_err(|error| ApplyError { map: names::REDIRECT_PORTS, source: error.into() })
     }
 
     /// Replaces the tunnels that end here.
@@ -318,9 +325,7 @@ fn clear(
 fn ignore_missing(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
-        Err(MapError::SyscallError(call))
-            if call.io_error.raw_os_error() == Some(libc::ENOENT) =>
-        {
+        Err(MapError::SyscallError(call)) if call.io_error.raw_os_error() == Some(libc::ENOENT) => {
             Ok(())
         }
         other => other,
