@@ -90,7 +90,7 @@ async fn serve(source: FileSource, config: Config) -> anyhow::Result<()> {
         }
     }
     let pins = PinDirectory::open(&agent.pin_directory)?;
-    let (mut ebpf, mut core) = load_data_path(config.clone(), &interfaces)?;
+    let (mut ebpf, mut core) = load_data_path(config.clone(), &interfaces, &pins)?;
     let (next_hops, updates) = NextHops::start().context("cannot follow routes and neighbours")?;
     let announcer = Announcer::start();
 
@@ -104,7 +104,6 @@ async fn serve(source: FileSource, config: Config) -> anyhow::Result<()> {
     let mut updates = updates;
     settle_next_hops(&mut core, &mut updates).await?;
 
-    pin_maps(&ebpf, &pins)?;
     let program = attach::program(&mut ebpf).context("the BPF object has no XDP program")?;
     for interface in &interfaces {
         let attached =
@@ -154,7 +153,11 @@ async fn serve(source: FileSource, config: Config) -> anyhow::Result<()> {
     result
 }
 
-fn load_data_path(config: Config, interfaces: &[Interface]) -> anyhow::Result<(aya::Ebpf, Core)> {
+fn load_data_path(
+    config: Config,
+    interfaces: &[Interface],
+    pins: &PinDirectory,
+) -> anyhow::Result<(aya::Ebpf, Core)> {
     let agent = &config.agent;
     let seed = match &agent.seed_file {
         Some(file) => seed_words(&read_seed(file).context("seedFile")?),
@@ -170,6 +173,8 @@ fn load_data_path(config: Config, interfaces: &[Interface]) -> anyhow::Result<(a
     let mut shape = Shape::new(agent.edge, knows_no_vips, seed, cpus);
     shape.vary_source(&agent.tunnel_source_prefix);
     let mut ebpf = load::load(&shape)?;
+    // Before the maps are taken out of the object. An earlier agent's program keeps its own maps until it is replaced.
+    pin_maps(&ebpf, pins)?;
     let tables = Tables::new(&mut ebpf, &shape)?;
     let capacities = Capacities { slots: shape.slots, ..Capacities::default() };
     let edge_seed = [seed[0], seed[1]];

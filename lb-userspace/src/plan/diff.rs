@@ -145,6 +145,10 @@ impl Planner {
     }
 
     fn remove_services(&mut self, desired: &Desired, turns: &mut Turns) {
+        // By now all wanted services are there.
+        if self.services.len() == desired.services.len() {
+            return;
+        }
         let gone = self.services.extract_if(.., |key, _| !desired.services.contains_key(key));
         let gone: Vec<_> = gone.collect();
         for (key, service) in gone {
@@ -169,6 +173,9 @@ impl Planner {
     }
 
     fn take_vips(&mut self, wanted: BTreeMap<IpAddr, bool>, turns: &mut Turns) {
+        if self.vips == wanted {
+            return;
+        }
         for (&address, &reject) in &wanted {
             match self.vips.get(&address) {
                 None => {

@@ -111,8 +111,7 @@ impl Planner {
 
     /// Every wanted backend as it will be; new ones have the ids that will be allocated next.
     fn stage_backends(&self, desired: &Desired, now: u32) -> BTreeMap<IpAddr, BackendState> {
-        let new = desired.backends.keys().filter(|address| !self.backends.contains_key(address));
-        let mut ids = self.backend_ids.upcoming(new.count()).into_iter();
+        let mut ids = self.backend_ids.upcoming(desired.backends.len()).into_iter();
         let wanted = desired.backends.iter().filter_map(|(&address, backend)| {
             let known = self.backends.get(&address).copied();
             let state = match known {
@@ -150,8 +149,7 @@ impl Planner {
             })
             .map(|(&address, _)| address)
             .collect();
-        let new = desired.services.keys().filter(|key| !self.services.contains_key(key));
-        let mut ids = self.service_ids.upcoming(new.count()).into_iter();
+        let mut ids = self.service_ids.upcoming(desired.services.len()).into_iter();
 
         let mut services = Vec::new();
         let mut groups: Vec<Group> = Vec::new();
