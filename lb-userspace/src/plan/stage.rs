@@ -272,7 +272,7 @@ impl Planner {
     }
 }
 
-/// Every wanted VIP; it refuses unless one of its services says not to.
+/// Every wanted VIP; it refuses as long as one of its services says so.
 fn desired_vips(desired: &Desired) -> BTreeMap<IpAddr, bool> {
     let mut vips: Vec<(IpAddr, bool)> = Vec::new();
     for (key, service) in &desired.services {

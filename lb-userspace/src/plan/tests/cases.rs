@@ -197,12 +197,14 @@ fn ranges_come_before_the_flag_and_go_after_it() {
 }
 
 #[test]
-fn a_vip_refuses_unless_one_of_its_services_says_not_to() {
+fn a_vip_refuses_as_long_as_one_of_its_services_says_so() {
     let port = |port, reject| {
         (key("192.0.2.1", port), super::Service { reject, ..service([(server(0), 1)]) })
     };
     let (mut planner, _) = planned(&desired([port(80, true), port(443, true)]));
     let plan = planner.plan(&desired([port(80, true), port(443, false)]), NOW).unwrap();
+    assert!(!plan.changes.iter().any(|change| matches!(change, Change::UpdateVip { .. })));
+    let plan = planner.plan(&desired([port(80, false), port(443, false)]), NOW).unwrap();
     let update = Change::UpdateVip { address: "192.0.2.1".parse().unwrap(), reject: false };
     assert!(plan.changes.contains(&update));
 }
