@@ -44,29 +44,42 @@ impl Content {
         Self { slots, backends, moved, hash }
     }
 
-    /// The content for new owners of the slots (backend ids), given what the slots said `before` (empty: nothing) and which
-    /// backends are `alive` (known and not down).
+    /// The content for new owners of the slots (backend ids; a power of two of them), given what the slots said `before` (empty:
+    /// nothing) and which backends are `alive` (known and not down).
     ///
-    /// Lengths are powers of two; a longer or shorter table maps to the former one by hash range, as packets do.
-    pub fn carried_over(
-        owners: impl ExactSizeIterator<Item = u32>,
-        before: &[Slot],
-        alive: impl Fn(u32) -> bool,
-    ) -> Self {
-        let length = owners.len();
-        let mut owners = owners;
-        let mut next = || owners.next().expect("as many owners as their length says");
-        Self::new(if before.is_empty() {
-            (0..length).map(|_| Slot::settled(next())).collect()
-        } else if before.len() <= length {
-            let split = (length / before.len()).trailing_zeros();
-            (0..length).map(|i| succeed(next(), before[i >> split], &alive)).collect()
+    /// A longer or shorter table maps to the former one by hash range, as packets do. Where it would be shorter, slots with different
+    /// pasts cannot become one without losing flows: it then keeps the former length, each owner repeated, which sends new flows the
+    /// same way, until [`Content::settled`] can fold it.
+    pub fn carried_over(owners: &[u32], before: &[Slot], alive: impl Fn(u32) -> bool) -> Self {
+        let length = owners.len().max(before.len());
+        let repeat = (length / owners.len().max(1)).trailing_zeros();
+        let slots = if before.is_empty() {
+            owners.iter().map(|&owner| Slot::settled(owner)).collect()
         } else {
-            let fold = before.len() / length;
-            let folded = |i: usize| &before[i * fold..(i + 1) * fold];
-            (0..length).map(|i| succeed_all(next(), folded(i), &alive)).collect()
-        })
+            let split = (length / before.len()).trailing_zeros();
+            (0..length).map(|i| succeed(owners[i >> repeat], before[i >> split], &alive)).collect()
+        };
+        Self::new(fold(slots, owners.len()))
     }
+
+    /// The content with all moved slots settled, except those `needed` (ascending), and no longer than it has to be. `length` is what
+    /// the service's number of backends asks for.
+    pub fn settled(&self, needed: &[u32], length: usize) -> Self {
+        let mut slots: Arc<[Slot]> =
+            self.slots.iter().map(|slot| Slot::settled(slot.current)).collect();
+        if let Some(settled) = Arc::get_mut(&mut slots) {
+            needed.iter().for_each(|&i| settled[i as usize] = self.slots[i as usize]);
+        }
+        Self::new(fold(slots, length))
+    }
+}
+
+/// Halves a table down to `length` as long as the two slots that become one say the same.
+fn fold(mut slots: Arc<[Slot]>, length: usize) -> Arc<[Slot]> {
+    while slots.len() > length && slots.chunks_exact(2).all(|pair| pair[0] == pair[1]) {
+        slots = slots.iter().copied().step_by(2).collect();
+    }
+    slots
 }
 
 /// A slot that has a new owner: flows from before stay with whom they belong to, as long as that backend is alive.
@@ -79,24 +92,6 @@ fn succeed(owner: u32, before: Slot, alive: impl Fn(u32) -> bool) -> Slot {
     } else {
         before
     }
-}
-
-/// Several slots that become one: exact when they agree, else most of their flows stay where they belong.
-fn succeed_all(owner: u32, before: &[Slot], alive: impl Fn(u32) -> bool) -> Slot {
-    if before.iter().all(|slot| *slot == before[0]) {
-        return succeed(owner, before[0], alive);
-    }
-    // The majority vote of Boyer and Moore: finds the majority if there is one, else one of the candidates.
-    let mut candidate = None;
-    let mut lead = 0;
-    for former in before.iter().filter_map(|slot| former_backend(*slot, &alive)) {
-        match lead {
-            0 => (candidate, lead) = (Some(former), 1),
-            _ if candidate == Some(former) => lead += 1,
-            _ => lead -= 1,
-        }
-    }
-    candidate.map_or(Slot::settled(owner), |former| Slot::moved(owner, former))
 }
 
 /// Whom flows older than the next move belong to: the previous backend of a slot that moved already, else the current one.
@@ -140,19 +135,26 @@ mod tests {
     #[test]
     fn a_table_that_doubles_knows_the_former_backend_of_every_slot() {
         let before = [Slot::settled(1), Slot::settled(2)];
-        let content = Content::carried_over([1, 2, 2, 1].into_iter(), &before, ALL);
+        let content = Content::carried_over(&[1, 2, 2, 1], &before, ALL);
         let expected = [Slot::settled(1), Slot::moved(2, 1), Slot::settled(2), Slot::moved(1, 2)];
         assert_eq!(*content.slots, expected);
         assert_eq!((content.moved, &*content.backends), (2, &[1, 2][..]));
     }
 
     #[test]
-    fn slots_that_fold_into_one_keep_most_of_their_flows() {
-        let settled = |backends: [u32; 4]| backends.map(Slot::settled);
-        assert_eq!(succeed_all(5, &settled([1, 1, 1, 1]), ALL), Slot::moved(5, 1));
-        assert_eq!(succeed_all(1, &settled([1, 1, 1, 1]), ALL), Slot::settled(1));
-        assert_eq!(succeed_all(5, &settled([1, 2, 2, 2]), ALL), Slot::moved(5, 2));
-        assert_eq!(succeed_all(2, &settled([1, 2, 2, 2]), ALL), Slot::moved(2, 2));
-        assert_eq!(succeed_all(5, &settled([1, 2, 2, 2]), |b| b == 1), Slot::moved(5, 1));
+    fn a_table_stays_long_until_slots_with_different_pasts_are_settled() {
+        let before = [1, 2, 3, 3].map(Slot::settled);
+        let content = Content::carried_over(&[1, 3], &before, ALL);
+        let expected = [Slot::settled(1), Slot::moved(1, 2), Slot::settled(3), Slot::settled(3)];
+        assert_eq!(*content.slots, expected);
+        assert_eq!(*content.settled(&[1], 2).slots, expected);
+        assert_eq!(*content.settled(&[], 2).slots, [1, 3].map(Slot::settled));
+    }
+
+    #[test]
+    fn a_table_without_a_past_to_keep_gets_shorter_at_once() {
+        let before = [1, 2, 2, 1].map(Slot::settled);
+        let content = Content::carried_over(&[1, 1], &before, |backend| backend != 2);
+        assert_eq!(*content.slots, [1, 1].map(Slot::settled));
     }
 }

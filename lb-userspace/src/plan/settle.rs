@@ -2,15 +2,25 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use lb_common::service::{Slot, table_word};
+use lb_common::service::table_word;
 
 use super::{
     change::{Change, Plan},
-    content::Content,
     order::Turns,
     state::Planner,
 };
 use crate::desired::ServiceKey;
+
+/// Services that can have the same table once it is settled.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Group {
+    /// Offset of the table they have.
+    before: u32,
+    /// The length their number of backends asks for.
+    length: u32,
+    /// Slots that cannot be settled, ascending.
+    needed: Vec<u32>,
+}
 
 impl Planner {
     /// The changes that settle what moved at least `grace_ticks` ago, except slots that `still_needed(service id, slot index)` holds
@@ -24,55 +34,54 @@ impl Planner {
         still_needed: &dyn Fn(u32, u32) -> bool,
     ) -> Plan {
         let mut turns = Turns::default();
-        for ((before, needed), services) in self.due(now_ticks, grace_ticks, still_needed) {
-            self.settle_table(before, &needed, &services, &mut turns);
+        for (group, services) in self.due(now_ticks, grace_ticks, still_needed) {
+            self.settle_table(&group, &services, &mut turns);
         }
         self.remove_unreferenced(&mut turns);
         self.reclaim();
         turns.into()
     }
 
-    /// Services with slots to settle, grouped by table and by the slots they still need: each group gets one new table.
+    /// Services with slots to settle or a table to shorten; each group gets one new table.
     fn due(
         &self,
         now: u32,
         grace: u32,
         still_needed: &dyn Fn(u32, u32) -> bool,
-    ) -> BTreeMap<(u32, Vec<u32>), Vec<ServiceKey>> {
+    ) -> BTreeMap<Group, Vec<ServiceKey>> {
         let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for (&key, service) in &self.services {
             let Some((offset, content)) = service.table.zip(self.content(service)) else {
                 continue;
             };
-            if content.moved == 0 || now.saturating_sub(service.moved_at) < grace {
+            let length = service.length();
+            let settled = content.moved == 0 && content.slots.len() <= length as usize;
+            if settled || now.saturating_sub(service.moved_at) < grace {
                 continue;
             }
             let moved = (0..).zip(&*content.slots).filter(|(_, slot)| slot.is_moved());
             let needed = moved.map(|(i, _)| i).filter(|&i| still_needed(service.id, i));
             let needed: Vec<u32> = needed.collect();
-            if needed.len() < content.moved as usize {
-                groups.entry((offset, needed)).or_default().push(key);
+            if needed.is_empty() || needed.len() < content.moved as usize {
+                let group = Group { before: offset, length, needed };
+                groups.entry(group).or_default().push(key);
             }
         }
         groups
     }
 
-    fn settle_table(
-        &mut self,
-        before: u32,
-        needed: &[u32],
-        services: &[ServiceKey],
-        turns: &mut Turns,
-    ) {
-        let Some(former) = self.tables.content(before) else { return };
-        let mut slots: Arc<[Slot]> =
-            former.slots.iter().map(|slot| Slot::settled(slot.current)).collect();
-        if let Some(settled) = Arc::get_mut(&mut slots) {
-            needed.iter().for_each(|&i| settled[i as usize] = former.slots[i as usize]);
-        }
-        let content = Arc::new(Content::new(slots));
+    fn settle_table(&mut self, group: &Group, services: &[ServiceKey], turns: &mut Turns) {
+        let &Group { before, length, ref needed } = group;
+        let Some(former) = self.tables.content(before).cloned() else { return };
         let users = services.len() as u32;
-        let Some(installed) = self.tables.install(Some(before), &content, users) else { return };
+        let mut content = Arc::new(former.settled(needed, length as usize));
+        let mut installed = self.tables.install(Some(before), &content, users);
+        if installed.is_none() {
+            // No room for a copy, and a shorter table cannot be written in place: settle at this length, shorten another time.
+            content = Arc::new(former.settled(needed, former.slots.len()));
+            installed = self.tables.install(Some(before), &content, users);
+        }
+        let Some(installed) = installed else { return };
         let offset = installed.offset;
         if installed.write {
             turns.tables.push(Change::Table { offset, slots: content.slots.clone() });

@@ -166,14 +166,9 @@ impl Planner {
                 _ => seating(key, service, backends)?,
             };
             let table_before = before.and_then(|before| before.table);
-            // Backends that are down or draining count too: their comings and goings do not change the length.
-            let length =
-                if seating.ids.is_empty() { 0 } else { length_for(service.backends.len()) };
-            let length_before = before
-                .and_then(|before| self.content(before))
-                .map_or(0, |content| content.slots.len() as u32);
+            let length = length_for(service.backends.len());
             let same_table =
-                before.is_some_and(|before| before.seating == seating) && length == length_before;
+                before.is_some_and(|before| before.seating == seating && before.length() == length);
             let table = (!same_table).then(|| {
                 *known_groups.entry((table_before, length, seating.clone())).or_insert_with(|| {
                     let seating = seating.clone();
@@ -217,7 +212,7 @@ impl Planner {
             }
         }
         // Services with the same backends but different pasts share the expensive part.
-        let mut maglev_tables: HashMap<(Arc<Seating>, u32), Arc<[u16]>> = HashMap::new();
+        let mut owners: HashMap<(Arc<Seating>, u32), Box<[u32]>> = HashMap::new();
         let mut tables = Vec::with_capacity(groups.len());
         for Group { before, seating, length, first, users } in groups {
             let before =
@@ -225,14 +220,16 @@ impl Planner {
             let after = if length == 0 {
                 None
             } else {
-                let owners = maglev_tables
-                    .entry((seating.clone(), length))
-                    .or_insert_with(|| maglev::table(&seating.seats, length).into());
-                let owners = owners.iter().map(|&seat| seating.ids[usize::from(seat)]);
+                let owners =
+                    owners.entry((seating, length)).or_insert_with_key(|(seating, length)| {
+                        let table = maglev::table(&seating.seats, *length);
+                        table.iter().map(|&seat| seating.ids[usize::from(seat)]).collect()
+                    });
                 let old = before.as_ref().map_or(&[][..], |(_, content)| &content.slots);
                 let content = Arc::new(Content::carried_over(owners, old, |id| alive[id as usize]));
                 let offset = before.as_ref().map(|(offset, _)| *offset);
                 let Some(installed) = self.tables.install(offset, &content, users) else {
+                    let length = content.slots.len() as u32;
                     let (used, limit) = (self.tables.used(), self.tables.capacity());
                     self.abandon_tables(tables);
                     return Err(PlanError::NoSlots { service: first, length, used, limit });

@@ -24,7 +24,7 @@ use super::{
     ids::IdAllocator,
     maglev::Seat,
     order::Turns,
-    tables::TableStore,
+    tables::{TableStore, length_for},
     two_choice::{ServicesV4, ServicesV6},
 };
 use crate::desired::{Forwarding, Protocol, Service, ServiceKey, SessionAffinity};
@@ -174,6 +174,13 @@ pub(super) struct ServiceState {
     pub moved_at: u32,
     /// Backends that flows on moved slots may be remembered to belong to, although no slot may name them any more.
     pub lingering: Vec<u32>,
+}
+
+impl ServiceState {
+    /// The length its table should have. Backends that are down or draining count too: their comings and goings leave it as it is.
+    pub fn length(&self) -> u32 {
+        length_for(self.wanted.len())
+    }
 }
 
 /// The record of a service; `passed`: its endpoints are on no backend, the kernel delivers.

@@ -256,6 +256,28 @@ fn services_that_find_no_place_leave_no_trace() {
 }
 
 #[test]
+fn a_table_gets_shorter_only_once_it_is_settled_but_sends_new_flows_alike_at_once() {
+    let (mut planner, _) = planned(&one_service(0..3));
+    let (fresh, _) = planned(&one_service(0..2));
+    let table = |planner: &Planner| planner.services().next().unwrap().table.unwrap().1;
+    let owner = |planner: &Planner, hash: u64| {
+        let index = lb_common::hash::slot_index(hash, table(planner));
+        planner.backend_address(planner.slot(0, index).unwrap().current)
+    };
+    let hashes = || (0..1024u64).map(|i| i << 54);
+
+    _ = planner.plan(&one_service(0..2), NOW + 1).unwrap();
+    assert_eq!((table(&planner), table(&fresh)), (512, 256));
+    assert!(hashes().all(|hash| owner(&planner, hash) == owner(&fresh, hash)));
+    // Every slot has its own past: nobody's flows follow another slot's.
+    assert!(slots(&planner).iter().all(|slot| slot.current == slot.previous || slot.is_moved()));
+
+    _ = planner.settle(NOW + 9, 1, &|_, _| false);
+    assert_eq!(table(&planner), 256);
+    assert!(hashes().all(|hash| owner(&planner, hash) == owner(&fresh, hash)));
+}
+
+#[test]
 fn without_room_for_a_copy_a_table_is_rewritten_in_place() {
     let capacities = Capacities { slots: 512, ..Capacities::default() };
     let mut planner = Planner::new(capacities, [1, 2]);

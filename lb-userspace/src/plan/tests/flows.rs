@@ -43,7 +43,7 @@ proptest! {
 
     #[test]
     fn a_connection_stays_with_its_backend_however_often_slots_move(
-        steps in proptest::collection::vec((proptest::collection::btree_map(0u16..8, 1u32..4, 3..6), any::<u64>(), any::<bool>(), any::<bool>()), 1..12),
+        steps in proptest::collection::vec((proptest::collection::btree_map(0u16..8, 1u32..4, 1..8), any::<u64>(), any::<bool>(), any::<bool>()), 1..12),
     ) {
         let mut planner = Planner::new(Capacities::default(), [1, 2]);
         let mut maps = Maps::new(1 << 16);
