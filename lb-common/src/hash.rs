@@ -165,7 +165,9 @@ pub const fn service_buckets_v4(key: u64) -> (u32, u32) {
 #[inline(always)]
 pub const fn service_buckets_v6(vip: [u64; 2], key: u32) -> (u32, u32) {
     let high = (vip[0] ^ key as u64).wrapping_mul(GOLDEN);
-    let product = (vip[1] ^ high ^ high >> 32).wrapping_mul(GOLDEN);
+    let mixed = vip[1] ^ high ^ high >> 32;
+    // The last bytes of a VIP, where neighbours differ, lie at the top of the word: they have to reach its low bits first.
+    let product = (mixed ^ mixed >> 32).wrapping_mul(GOLDEN);
     let bits = SERVICE_BUCKETS_V6.trailing_zeros();
     (
         (product >> (64 - bits)) as u32,
