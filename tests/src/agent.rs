@@ -243,12 +243,12 @@ impl Drop for Agent {
     }
 }
 
-/// The `sluice` to test: `SLUICE_BIN`, or the one built beside this executable.
+/// The `sluice` to test: `SLUICE_BINARY`, or the one built beside this executable.
 ///
 /// # Errors
 /// When there is none.
 pub fn binary() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("SLUICE_BIN") {
+    if let Some(path) = env::var_os("SLUICE_BINARY") {
         return Ok(path.into());
     }
     let this = env::current_exe()?;
@@ -260,7 +260,7 @@ pub fn binary() -> Result<PathBuf> {
     beside
         .chain(other_profiles)
         .find(|path| path.is_file())
-        .context("there is no sluice to test: build it (`cargo build`) or set SLUICE_BIN")
+        .context("there is no sluice to test: build it (`cargo build`) or set SLUICE_BINARY")
 }
 
 fn launch(binary: &Path, ns: &Netns, directory: &Path) -> Result<Process> {
