@@ -1,6 +1,8 @@
-//! The memory of flows on moved slots: a per-CPU, 4-way set-associative table in a plain array.
+//! The memory of flows on moved slots: a 4-way set-associative table in a plain array, shared by all CPUs without locks.
 //!
-//! CPU `c` only touches the sets `c * sets_per_cpu .. (c + 1) * sets_per_cpu`, so there are no locks and no torn reads.
+//! A flow's packets do not always meet the same CPU, so a memory for each would forget. An entry is two words, each written by one
+//! store; the first one is the fingerprint XORed with the second (Hyatt and Mann, "A lock-less transposition table
+//! implementation for parallel search", 2002), so that halves of two entries never pass for one.
 
 use crate::{address::Address, assert_size, pod};
 
@@ -11,8 +13,8 @@ pub const FLOW_WAYS: usize = 4;
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowEntry {
-    /// The keyed flow hash. Its high half names the slot of the service's table, see [`hash::slot_index`](crate::hash::slot_index).
-    pub fingerprint: u64,
+    /// The keyed flow hash XORed with the other word, see [`FlowEntry::fingerprint`].
+    pub check: u64,
     /// Service id.
     pub service: u16,
     /// Backend id the flow belongs to.
@@ -22,6 +24,39 @@ pub struct FlowEntry {
     pub last_seen: u32,
 }
 assert_size!(FlowEntry, 16);
+
+impl FlowEntry {
+    /// An entry of a flow with this hash.
+    #[inline(always)]
+    pub const fn new(fingerprint: u64, service: u16, backend: u16, last_seen: u32) -> Self {
+        let entry = Self { check: 0, service, backend, last_seen };
+        Self { check: fingerprint ^ entry.data(), ..entry }
+    }
+
+    /// An entry from the two words it is stored as.
+    #[inline(always)]
+    pub const fn from_words(check: u64, data: u64) -> Self {
+        Self {
+            check,
+            service: data as u16,
+            backend: (data >> 16) as u16,
+            last_seen: (data >> 32) as u32,
+        }
+    }
+
+    /// The second word, as it lies in memory on a little-endian CPU.
+    #[inline(always)]
+    pub const fn data(&self) -> u64 {
+        self.service as u64 | (self.backend as u64) << 16 | (self.last_seen as u64) << 32
+    }
+
+    /// The keyed flow hash. Its high half names the slot of the service's table, see [`hash::slot_index`](crate::hash::slot_index).
+    /// Of an entry that was read half written it is a hash of no flow.
+    #[inline(always)]
+    pub const fn fingerprint(&self) -> u64 {
+        self.check ^ self.data()
+    }
+}
 
 /// Value of the `flow_memory` array: one cache line.
 #[repr(C)]

@@ -18,7 +18,7 @@ pub const MAX_SERVICES: u32 = 65_536;
 pub const MAX_SLOTS: u32 = 12 << 20;
 /// Backend ids; they fit 16 bits, see [`FlowEntry`](crate::flow::FlowEntry).
 pub const MAX_BACKENDS: u32 = 16_384;
-/// Sets of `flow_memory`, all CPUs together; a power of two. Four flows each.
+/// Sets of `flow_memory`, a power of two. Four flows each.
 pub const FLOW_SETS: u32 = 131_072;
 /// Interfaces are found by index; a larger index cannot be attached.
 pub const MAX_IFINDEX: u32 = 65_536;

@@ -11,7 +11,7 @@ pub struct Settings {
     pub edge_seed: [u64; 2],
     /// Keys of the flow hash used on a backend, from the same seed.
     pub node_seed: [u64; 2],
-    /// Sets of `flow_memory` that belong to one CPU, minus one; a power of two minus one.
+    /// Sets of `flow_memory`, minus one; a power of two minus one.
     pub flow_set_mask: u32,
     /// `SETTING_*` bits.
     pub flags: u32,

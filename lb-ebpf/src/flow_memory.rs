@@ -1,14 +1,18 @@
 //! Flows on moved slots: which backend they belong to. Settled slots never come here.
 
-use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use lb_common::{
     backend::BACKEND_DOWN,
-    flow::{FLOW_WAYS, FlowEntry, FlowTuple, ticks},
+    flow::{FLOW_WAYS, FlowEntry, ticks},
     limits::FLOW_SETS,
     service::{SERVICE_STICKY_UDP, Slot},
 };
 
-use crate::maps::{BACKENDS, FLOW_MEMORY, FLOW_TUPLES, setting};
+use crate::{
+    maps::{BACKENDS, FLOW_MEMORY, FLOW_TUPLES, setting},
+    packet::opaque,
+    select::{Family, Flow},
+};
 
 /// A flow that asks for its backend.
 #[repr(C)]
@@ -20,7 +24,6 @@ pub struct Asking {
     pub service_flags: u32,
     /// A [`Begin`].
     pub begin: u32,
-    pub tuple: FlowTuple,
 }
 
 /// What the packet tells about the flow's age.
@@ -50,22 +53,25 @@ const RETRANSMISSION_TICKS: u32 = 4;
 pub unsafe extern "C" fn sluice_recall(asking: *const Asking) -> u64 {
     // SAFETY: as required above.
     let Some(asking) = (unsafe { asking.as_ref() }) else { return 0 };
-    // SAFETY: helpers without arguments.
-    let (cpu, now) = unsafe { (bpf_get_smp_processor_id(), ticks(bpf_ktime_get_ns())) };
-    let mask = setting!(flow_set_mask);
-    let index = (cpu * (mask + 1) + (asking.hash as u32 & mask)) & (FLOW_SETS - 1);
-    let fallback = fallback(asking);
-    let Some(set) = FLOW_MEMORY.get_ptr_mut(index) else { return u64::from(fallback) };
-    // SAFETY: sets of this CPU are touched by no other, and XDP programs on one CPU run one after the other.
-    let set = unsafe { &mut *set };
+    // SAFETY: a helper without arguments.
+    let now = ticks(unsafe { bpf_ktime_get_ns() });
+    let Some(set) = FLOW_MEMORY.get_ptr_mut(set_index(asking.hash)) else {
+        return u64::from(fallback(asking));
+    };
+    let entries = set.cast::<FlowEntry>();
 
     let mut oldest = 0;
     let mut oldest_seen = u32::MAX;
     for way in 0..FLOW_WAYS {
-        let entry = &mut set.entries[way];
-        if entry.fingerprint == asking.hash && u32::from(entry.service) == asking.service {
-            if valid(entry, asking, now) {
-                entry.last_seen = now;
+        // SAFETY: one of the set's entries.
+        let place = unsafe { entries.add(way) };
+        let entry = load(place);
+        if entry.fingerprint() == asking.hash && u32::from(entry.service) == asking.service {
+            if valid(&entry, asking, now) {
+                // Written once in a tick only: other CPUs that read meanwhile find no entry.
+                if entry.last_seen != now {
+                    store(place, asking, entry.backend, now);
+                }
                 return u64::from(entry.backend);
             }
             oldest = way;
@@ -76,22 +82,65 @@ pub unsafe extern "C" fn sluice_recall(asking: *const Asking) -> u64 {
             oldest = way;
         }
     }
-    let entry = &mut set.entries[oldest & (FLOW_WAYS - 1)];
-    *entry = FlowEntry {
-        fingerprint: asking.hash,
-        service: asking.service as u16,
-        backend: fallback as u16,
-        last_seen: now,
-    };
-    if let Some(tuples) = FLOW_TUPLES.get_ptr_mut(index) {
-        // SAFETY: as for the set above.
-        unsafe { (*tuples).tuples[oldest & (FLOW_WAYS - 1)] = asking.tuple };
+    let oldest = oldest & (FLOW_WAYS - 1);
+    let fallback = fallback(asking);
+    // SAFETY: one of the set's entries.
+    store(unsafe { entries.add(oldest) }, asking, fallback as u16, now);
+    u64::from(fallback) | NEW_FLOW | (oldest as u64) << WAY_SHIFT
+}
+
+/// Reads an entry that other CPUs may be writing.
+#[inline(always)]
+fn load(place: *const FlowEntry) -> FlowEntry {
+    let words = place.cast::<u64>();
+    // SAFETY: an entry is two words, each read at once.
+    unsafe {
+        FlowEntry::from_words(
+            core::ptr::read_volatile(words),
+            core::ptr::read_volatile(words.add(1)),
+        )
     }
-    u64::from(fallback) | NEW_FLOW
+}
+
+/// Writes an entry that other CPUs may be reading.
+#[inline(always)]
+fn store(place: *mut FlowEntry, asking: &Asking, backend: u16, now: u32) {
+    let entry = FlowEntry::new(asking.hash, asking.service as u16, backend, now);
+    let words = place.cast::<u64>();
+    // SAFETY: an entry is two words, each written at once.
+    unsafe {
+        core::ptr::write_volatile(words.add(1), entry.data());
+        core::ptr::write_volatile(words, entry.check);
+    }
 }
 
 /// Bit set in the result of [`sluice_recall`] for a flow not known before.
 pub const NEW_FLOW: u64 = 1 << 32;
+/// Where the way of a new flow's entry stands in the result of [`sluice_recall`].
+const WAY_SHIFT: u32 = 33;
+
+/// Notes who a new flow is, beside its entry.
+#[inline(always)]
+pub fn note<A: Family>(recalled: u64, hash: u64, flow: &Flow<A>) {
+    let Some(tuples) = FLOW_TUPLES.get_ptr_mut(set_index(hash)) else { return };
+    // The compiler has seen that the function returns no larger way; the verifier has not.
+    let way = opaque((recalled >> WAY_SHIFT) as usize) & (FLOW_WAYS - 1);
+    // SAFETY: one of the set's tuples, five words each; they are for people, who can bear one that is half written.
+    let words = unsafe { (&raw mut (*tuples).tuples[way]).cast::<u64>() };
+    let [source, destination] = [flow.client.words(), flow.vip.words()];
+    let rest = u64::from(flow.ports) | u64::from(flow.protocol) << 32;
+    for (place, word) in
+        [source[0], source[1], destination[0], destination[1], rest].into_iter().enumerate()
+    {
+        // SAFETY: as above. Word by word: the compiler would call memset, which the verifier does not like.
+        unsafe { core::ptr::write_volatile(words.add(place), word) };
+    }
+}
+
+#[inline(always)]
+fn set_index(hash: u64) -> u32 {
+    hash as u32 & setting!(flow_set_mask) & (FLOW_SETS - 1)
+}
 
 /// Does the entry still speak of this service and backend, and is that backend alive?
 #[inline(always)]

@@ -167,7 +167,7 @@ impl Packet {
 /// Hides where an address comes from. Knowing that it fits 32 bits, the compiler would drop bounds checks that follow from others by
 /// arithmetic; the verifier, which wants to see a check on the very pointer that is used, cannot follow such reasoning.
 #[inline(always)]
-fn opaque(address: usize) -> usize {
+pub fn opaque(address: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut address = address;

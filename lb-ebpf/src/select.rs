@@ -4,7 +4,6 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use lb_common::{
     address::Address,
     counters::Reason,
-    flow::FlowTuple,
     hash,
     service::{
         SERVICE_AFFINITY_CLIENT_IP, SERVICE_PASS, SERVICE_REJECT, SERVICE_SOURCE_RANGES,
@@ -50,6 +49,8 @@ pub trait Family: Copy {
     fn hash(flow: &Flow<Self>, client_only: bool) -> u64;
     /// The address as a map key.
     fn address(self) -> Address;
+    /// The same in two words.
+    fn words(self) -> [u64; 2];
 }
 
 impl Family for u32 {
@@ -66,6 +67,12 @@ impl Family for u32 {
     #[inline(always)]
     fn address(self) -> Address {
         Address::from_v4(self.to_ne_bytes())
+    }
+
+    #[inline(always)]
+    fn words(self) -> [u64; 2] {
+        // ::ffff:a.b.c.d
+        [0, u64::from(self) << 32 | 0xffff_0000]
     }
 }
 
@@ -84,6 +91,11 @@ impl Family for [u64; 2] {
     fn address(self) -> Address {
         // SAFETY: sixteen bytes either way.
         Address { bytes: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(self) } }
+    }
+
+    #[inline(always)]
+    fn words(self) -> [u64; 2] {
+        self
     }
 }
 
@@ -161,15 +173,6 @@ fn recall<A: Family>(
     hash: u64,
     flow: &Flow<A>,
 ) -> u64 {
-    let [a, b, c, d] = flow.ports.to_ne_bytes();
-    let tuple = FlowTuple {
-        source: flow.client.address(),
-        destination: flow.vip.address(),
-        source_port_be: [a, b],
-        destination_port_be: [c, d],
-        protocol: flow.protocol as u8,
-        _pad: [0; 3],
-    };
     let asking = Asking {
         hash,
         slot,
@@ -177,10 +180,13 @@ fn recall<A: Family>(
         service_since: record.since,
         service_flags: record.flags,
         begin: flow.begin as u32,
-        tuple,
     };
     // SAFETY: a reference is valid.
-    unsafe { flow_memory::sluice_recall(&asking) }
+    let recalled = unsafe { flow_memory::sluice_recall(&asking) };
+    if recalled & flow_memory::NEW_FLOW != 0 {
+        flow_memory::note(recalled, hash, flow);
+    }
+    recalled
 }
 
 #[inline(never)]

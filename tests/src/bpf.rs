@@ -19,7 +19,6 @@ use aya::{
     Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
     maps::{Array, HashMap, MapData, PerCpuArray},
     programs::Xdp,
-    util::nr_cpus,
 };
 use lb_common::{
     counters::{Reason, TrafficCounter},
@@ -46,7 +45,7 @@ pub const IDS: u32 = 64;
 /// Slots of all tables together.
 pub const SLOTS: u32 = 4096;
 /// Sets of flow memory for each CPU.
-const FLOW_SETS_PER_CPU: u32 = 4;
+const FLOW_SETS: u32 = 4;
 /// Largest frame that may come out.
 const ROOM: usize = 16 << 10;
 
@@ -84,13 +83,12 @@ pub struct Program {
 impl Program {
     /// Loads the data path with `settings`, but for the flow memory's size, which is the maps'.
     ///
-    /// The calling thread stays on one CPU from now on: flow memory and rate limiter are each CPU's own.
+    /// The calling thread stays on one CPU from now on: the rate limiter is each CPU's own.
     ///
     /// # Errors
     /// When there is no object, or the kernel refuses it: the data path needs root.
     pub fn load(settings: Settings) -> Result<Self> {
-        let cpus = nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))? as u32;
-        let settings = Settings { flow_set_mask: FLOW_SETS_PER_CPU - 1, ..settings };
+        let settings = Settings { flow_set_mask: FLOW_SETS - 1, ..settings };
         let mut loader = EbpfLoader::new();
         loader.btf(None).override_global(names::GLOBAL_SETTINGS, &settings, true);
         let small = [names::VIPS, names::INTERFACES, names::TUNNELS, names::REDIRECT_PORTS];
@@ -104,7 +102,7 @@ impl Program {
             loader.map_max_entries(map, IDS);
         }
         for map in [names::FLOW_MEMORY, names::FLOW_TUPLES] {
-            loader.map_max_entries(map, cpus * FLOW_SETS_PER_CPU);
+            loader.map_max_entries(map, FLOW_SETS);
         }
         loader
             .map_max_entries(names::SLOTS, SLOTS)
@@ -188,7 +186,7 @@ impl Program {
         Ok(sum)
     }
 
-    /// Flow memory, all CPUs' sets.
+    /// Flow memory.
     ///
     /// # Errors
     /// When the map cannot be read.
@@ -246,7 +244,15 @@ fn stay_on_this_cpu() -> Result<()> {
     // SAFETY: takes no arguments.
     let cpu = unsafe { libc::sched_getcpu() };
     ensure!(cpu >= 0, "the kernel does not tell the CPU: {}", std::io::Error::last_os_error());
+    move_to_cpu(cpu as usize)
+}
+
+/// Runs the calling thread, and so the programs it runs, on this CPU from now on.
+///
+/// # Errors
+/// When there is no such CPU.
+pub fn move_to_cpu(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
-    set.set(cpu as usize)?;
-    sched_setaffinity(Pid::from_raw(0), &set).context("cannot stay on one CPU")
+    set.set(cpu)?;
+    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("cannot run on CPU {cpu}"))
 }

@@ -8,7 +8,7 @@ use lb_common::{
 };
 use sluice_tests::{
     addresses::LAN,
-    bpf::{Backend, World, monotonic_ns, tcp, traffic::*, udp},
+    bpf::{Backend, World, monotonic_ns, move_to_cpu, tcp, traffic::*, udp},
     frame::{Frame, FrameBuilder},
 };
 
@@ -92,6 +92,18 @@ fn a_connection_that_begins_after_the_move_belongs_to_the_current_backend() {
     assert_eq!(world.tunnels_to(&syn(40000)), host(NOW));
     let [entry] = remembered(&world)[..] else { panic!("{:?}", remembered(&world)) };
     assert_eq!((u32::from(entry.service), u32::from(entry.backend)), (WEB, NOW));
+}
+
+#[test]
+fn a_connection_keeps_its_backend_whichever_cpu_its_packets_meet() {
+    let mut world = moved(NOW, BEFORE);
+    for port in 40000..40010 {
+        move_to_cpu(0).unwrap();
+        assert_eq!(world.tunnels_to(&syn(port)), host(NOW));
+        // The last one the machine has; on a machine with one CPU this says nothing.
+        move_to_cpu(aya::util::nr_cpus().unwrap() - 1).unwrap();
+        assert_eq!(world.tunnels_to(&data(port)), host(NOW));
+    }
 }
 
 #[test]

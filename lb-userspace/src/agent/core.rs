@@ -313,7 +313,7 @@ impl Core {
                 if let Some(&length) = lengths.get(&service)
                     && now.saturating_sub(entry.last_seen) < FLOW_IDLE_TICKS
                 {
-                    needed.insert((service, hash::slot_index(entry.fingerprint, length)));
+                    needed.insert((service, hash::slot_index(entry.fingerprint(), length)));
                 }
             }
         }

@@ -236,7 +236,7 @@ fn through_slot(
 
 fn remembered(core: &Core, service: u32, hash: u64) -> Option<(FlowTuple, u32)> {
     let (entry, index, way) = core.tables.remembered().find(|(entry, ..)| {
-        entry.fingerprint == hash && u32::from(entry.service) == service && core.is_current(entry)
+        entry.fingerprint() == hash && u32::from(entry.service) == service && core.is_current(entry)
     })?;
     Some((core.tables.tuple(index, way), u32::from(entry.backend)))
 }

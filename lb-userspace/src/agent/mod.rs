@@ -6,6 +6,7 @@ mod inspect;
 
 use std::{
     collections::BTreeSet,
+    hash::Hasher as _,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -13,6 +14,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use lb_common::limits;
+use siphasher::sip::SipHasher24;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
@@ -161,16 +163,11 @@ fn load_data_path(
     let agent = &config.agent;
     let seed = match &agent.seed_file {
         Some(file) => seed_words(&read_seed(file).context("seedFile")?),
-        // A single agent needs to agree with nobody, only with itself: any secret will do.
-        None => {
-            let mut bytes = [0; 32];
-            getrandom::fill(&mut bytes).context("no random seed to be had")?;
-            seed_words(&bytes)
-        }
+        None => own_seed()?,
     };
     let cpus = load::possible_cpus().context("cannot count the CPUs")?;
     let knows_no_vips = !agent.edge && config.services.is_empty();
-    let mut shape = Shape::new(agent.edge, knows_no_vips, seed, cpus);
+    let mut shape = Shape::new(agent.edge, knows_no_vips, seed);
     shape.vary_source(&agent.tunnel_source_prefix);
     let mut ebpf = load::load(&shape)?;
     // Before the maps are taken out of the object. An earlier agent's program keeps its own maps until it is replaced.
@@ -180,6 +177,28 @@ fn load_data_path(
     let edge_seed = [seed[0], seed[1]];
     let planner = Planner::new(capacities, edge_seed);
     Ok((ebpf, Core::new(config, planner, tables, interfaces.to_vec(), edge_seed, cpus)))
+}
+
+/// A single agent needs to agree with nobody, only with itself after a restart, or connections would change backends. So its seed
+/// comes from the machine's id, which is as secret as it has to be; without one it is random.
+fn own_seed() -> anyhow::Result<[u64; 4]> {
+    let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    match u128::from_str_radix(id.trim(), 16) {
+        Ok(id) => Ok([0u64, 1, 2, 3].map(|number| {
+            let mut hasher = SipHasher24::new_with_key(&id.to_be_bytes());
+            hasher.write(b"sluice seed");
+            hasher.write_u64(number);
+            hasher.finish()
+        })),
+        Err(_) => {
+            tracing::warn!(
+                "no /etc/machine-id: flows are hashed anew after a restart; a seedFile prevents that"
+            );
+            let mut bytes = [0; 32];
+            getrandom::fill(&mut bytes).context("no random seed to be had")?;
+            Ok(seed_words(&bytes))
+        }
+    }
 }
 
 fn seed_words(bytes: &[u8; 32]) -> [u64; 4] {

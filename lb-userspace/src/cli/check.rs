@@ -131,7 +131,7 @@ fn bpffs() -> Finding {
 
 /// The proof of everything the kernel must be able to do: it takes the program.
 fn program() -> Finding {
-    let small = Shape { slots: 1, flow_sets_per_cpu: 1, ..Shape::new(false, false, [0; 4], 1) };
+    let small = Shape { slots: 1, flow_sets: 1, ..Shape::new(false, false, [0; 4]) };
     match load::load(&small) {
         Ok(_) => Finding {
             outcome: Outcome::Pass,

@@ -48,20 +48,16 @@ pub enum LoadError {
 pub struct Shape {
     /// Entries of `slots`.
     pub slots: u32,
-    /// Sets of `flow_memory` for each possible CPU, a power of two.
-    pub flow_sets_per_cpu: u32,
-    /// Possible CPUs.
-    pub cpus: u32,
+    /// Sets of `flow_memory` and `flow_tuples`, a power of two.
+    pub flow_sets: u32,
     /// Read-only settings.
     pub settings: Settings,
 }
 
 impl Shape {
     /// The shape for an agent: nodes that do not balance keep the large maps small.
-    pub fn new(edge: bool, decapsulate_any: bool, seed: [u64; 4], cpus: u32) -> Self {
-        let sets = if edge { limits::FLOW_SETS } else { 1024 };
-        // One share for each CPU, and room for at least 256 flows.
-        let flow_sets_per_cpu = (sets / cpus.next_power_of_two()).max(64);
+    pub fn new(edge: bool, decapsulate_any: bool, seed: [u64; 4]) -> Self {
+        let flow_sets = if edge { limits::FLOW_SETS } else { 1024 };
         let mut flags = 0;
         if edge {
             flags |= SETTING_EDGE;
@@ -72,12 +68,12 @@ impl Shape {
         let settings = Settings {
             edge_seed: [seed[0], seed[1]],
             node_seed: [seed[2], seed[3]],
-            flow_set_mask: flow_sets_per_cpu - 1,
+            flow_set_mask: flow_sets - 1,
             flags,
             ..Settings::DEFAULT
         };
         let slots = if edge { limits::MAX_SLOTS } else { 4096 };
-        Self { slots, flow_sets_per_cpu, cpus, settings }
+        Self { slots, flow_sets, settings }
     }
 
     /// Lets outer sources vary by flow within these prefixes, at most one for each family.
@@ -94,11 +90,6 @@ impl Shape {
                 }
             }
         }
-    }
-
-    /// Entries of `flow_memory` and `flow_tuples`.
-    pub fn flow_sets(&self) -> u32 {
-        self.flow_sets_per_cpu * self.cpus.next_power_of_two()
     }
 }
 
@@ -120,8 +111,8 @@ fn try_load(shape: &Shape, global: &Settings, log: VerifierLogLevel) -> Result<E
         .verifier_log_level(log)
         .override_global(names::GLOBAL_SETTINGS, global, true)
         .map_max_entries(names::SLOTS, shape.slots)
-        .map_max_entries(names::FLOW_MEMORY, shape.flow_sets())
-        .map_max_entries(names::FLOW_TUPLES, shape.flow_sets())
+        .map_max_entries(names::FLOW_MEMORY, shape.flow_sets)
+        .map_max_entries(names::FLOW_TUPLES, shape.flow_sets)
         .load(OBJECT)?;
     attach::program(&mut ebpf).ok_or(LoadError::Missing(names::PROGRAM_XDP))?.load()?;
     Ok(ebpf)
@@ -160,14 +151,5 @@ mod tests {
         assert_eq!(parse_last_cpu("0-7\n"), Some(7));
         assert_eq!(parse_last_cpu("0,2-5,63\n"), Some(63));
         assert_eq!(parse_last_cpu("\n"), None);
-    }
-
-    #[test]
-    fn every_cpu_has_its_own_sets() {
-        for cpus in [1, 2, 3, 8, 96, 512] {
-            let shape = Shape::new(true, false, [0; 4], cpus);
-            assert!(shape.flow_sets_per_cpu.is_power_of_two());
-            assert!(shape.flow_sets_per_cpu * cpus <= shape.flow_sets());
-        }
     }
 }

@@ -14,7 +14,7 @@ use aya::maps::{
 use lb_common::{
     address::Address,
     counters::{InterfaceRecord, TokenBucket},
-    flow::{FlowSet, FragmentKey, FragmentRecord},
+    flow::{FlowEntry, FlowSet, FragmentKey, FragmentRecord},
     hash, names,
     service::{
         PROTOCOL_TCP, SERVICE_SOURCE_RANGES, SOURCE_RANGE_SERVICE_BITS, ServiceBucketV4,
@@ -216,7 +216,8 @@ impl World {
         for index in 0..memory.len() {
             let mut set = memory.get(&index, 0).unwrap();
             for entry in set.entries.iter_mut().filter(|entry| entry.last_seen != 0) {
-                entry.last_seen = ticks;
+                let FlowEntry { service, backend, .. } = *entry;
+                *entry = FlowEntry::new(entry.fingerprint(), service, backend, ticks);
             }
             memory.set(index, set, 0).unwrap();
         }
