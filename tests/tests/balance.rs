@@ -57,7 +57,7 @@ fn weights_hold() {
         .servers
         .iter()
         .zip(weights)
-        .map(|(server, weight)| (tally.of(&server.name), weight.into()))
+        .map(|(server, weight)| (tally.of(&server.name), weight))
         .collect();
     assert!(stats::fits_weights(&shares).is_ok(), "{tally:?}");
 }

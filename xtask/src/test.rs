@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -122,10 +123,19 @@ fn lab_threads(processors: usize) -> &'static str {
     }
 }
 
-/// The names of the files of promises.
+/// The names of the files of promises, and of the agent's own tests that need root.
 fn files_of_promises() -> Result<Vec<String>> {
-    let directory = workspace::promises();
-    let entries = match fs::read_dir(&directory) {
+    let mut names = Vec::new();
+    for directory in workspace::promises() {
+        names.extend(files_in(&directory)?);
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+fn files_in(directory: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => {
@@ -139,7 +149,6 @@ fn files_of_promises() -> Result<Vec<String>> {
             names.extend(path.file_stem().and_then(OsStr::to_str).map(str::to_owned));
         }
     }
-    names.sort();
     Ok(names)
 }
 

@@ -17,9 +17,9 @@ pub fn ebpf_crate() -> PathBuf {
     root().join("lb-ebpf")
 }
 
-/// The directory of the integration tests: one file per promise.
-pub fn promises() -> PathBuf {
-    root().join("tests").join("tests")
+/// The directories of the integration tests: one file per promise, and those of the agent.
+pub fn promises() -> [PathBuf; 2] {
+    ["tests/tests", "lb-userspace/tests"].map(|directory| root().join(directory))
 }
 
 /// The cargo that runs this process, in the checkout's root, whatever directory the user is in.
