@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{
     addresses::{vip4, vip6},
@@ -10,7 +10,7 @@ use crate::{
     config::{Config, Service},
     host::Host,
     servers::WebServer,
-    topology::Lab,
+    topology::{Builder, Lab},
 };
 
 /// One edge, `n` plain servers, and two services on port 80: `shop/web` through IP-in-IP and `shop/static` through L2.
@@ -36,21 +36,30 @@ impl Cluster {
     /// # Errors
     /// When any part does not start.
     pub fn start(servers: u8) -> Result<Self> {
-        let vips = [Self::IPIP, Self::L2].map(|number| [vip4(number), vip6(number)]).concat();
-        let lab = Lab::builder().servers(servers).vips(vips).build()?;
-        Self::on(lab)
+        Self::on(Self::laboratory(servers).build()?, |_, config| config)
     }
 
-    /// The same on a laboratory that has been built.
+    /// The laboratory that [`Cluster::on`] expects.
+    pub fn laboratory(servers: u8) -> Builder {
+        let vips = [Self::IPIP, Self::L2].map(|number| [vip4(number), vip6(number)]).concat();
+        Lab::builder().servers(servers).vips(vips)
+    }
+
+    /// The same on a laboratory that has been built; `place` may say where an agent keeps its things.
     ///
     /// # Errors
     /// As [`Cluster::start`].
-    pub fn on(lab: Lab) -> Result<Self> {
+    pub fn on(lab: Lab, place: impl Fn(&Host, Config) -> Config) -> Result<Self> {
         let web = WebServer::start_all(&lab.servers)?;
-        let decapsulator =
-            |server: &Host| Agent::start(&server.ns, Config::decapsulator(server, &lab.edges));
-        let decapsulators = lab.servers.iter().map(decapsulator).collect::<Result<_>>()?;
-        let edge = Agent::start(&lab.edges[0].ns, config(&lab, &lab.servers))?;
+        let agent = |host: &Host, config| {
+            Agent::start(&host.ns, place(host, config)).with_context(|| host.name.clone())
+        };
+        let decapsulators = lab
+            .servers
+            .iter()
+            .map(|server| agent(server, Config::decapsulator(server, &lab.edges)))
+            .collect::<Result<_>>()?;
+        let edge = agent(&lab.edges[0], config(&lab, &lab.servers))?;
         Ok(Self { edge, decapsulators, web, lab })
     }
 

@@ -19,7 +19,7 @@ const fn tool(program: &'static str, package: &'static str) -> Tool {
 }
 
 /// What the lab of network namespaces is made of, and the real clients and servers in it.
-pub const LAB: [Tool; 13] = [
+pub const LAB: [Tool; 14] = [
     tool("ip", "iproute2"),
     tool("nsenter", "util-linux"),
     tool("ethtool", "ethtool"),
@@ -31,6 +31,7 @@ pub const LAB: [Tool; 13] = [
     tool("iperf3", "iperf3"),
     tool("curl", "curl"),
     tool("tcpdump", "tcpdump"),
+    tool("arping", "iputils-arping"),
     tool("ping", "iputils-ping"),
     tool("bpftool", "bpftool"),
 ];
