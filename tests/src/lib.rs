@@ -7,6 +7,7 @@
 
 pub mod addresses;
 pub mod agent;
+pub mod bench;
 pub mod bpf;
 pub mod client;
 pub mod cluster;
