@@ -1,6 +1,6 @@
 //! Flows on moved slots: which backend they belong to. Settled slots never come here.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use lb_common::{
     backend::BACKEND_DOWN,
     flow::{FLOW_WAYS, FlowEntry, ticks},
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn sluice_recall(asking: *const Asking) -> u64 {
     // SAFETY: as required above.
     let Some(asking) = (unsafe { asking.as_ref() }) else { return 0 };
     // SAFETY: a helper without arguments.
-    let now = ticks(unsafe { bpf_ktime_get_ns() });
+    let now = ticks(unsafe { bpf_ktime_get_coarse_ns() });
     let Some(set) = FLOW_MEMORY.get_ptr_mut(set_index(asking.hash)) else {
         return u64::from(fallback(asking));
     };

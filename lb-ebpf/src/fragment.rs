@@ -1,6 +1,6 @@
 //! Fragments follow their first fragment, which alone carries the ports.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
 use lb_common::{
     counters::Reason,
     flow::{FragmentKey, FragmentRecord, ticks},
@@ -83,5 +83,5 @@ fn key<A: Family>(source: A, destination: A, ip: &Ip) -> FragmentKey {
 #[inline(always)]
 fn now() -> u32 {
     // SAFETY: a helper without arguments.
-    ticks(unsafe { bpf_ktime_get_ns() })
+    ticks(unsafe { bpf_ktime_get_coarse_ns() })
 }
