@@ -1,6 +1,6 @@
 //! ARP (RFC 826): requests for VIPs are answered here, by the owner and by nobody else.
 
-use aya_ebpf::{bindings::xdp_md, helpers::bpf_ktime_get_coarse_ns};
+use aya_ebpf::{bindings::xdp_md, helpers::bpf_ktime_get_ns};
 use lb_common::{
     address::Address,
     counters::Reason,
@@ -84,7 +84,7 @@ pub fn owned_here(vip: &VipRecord, ifindex: u32) -> bool {
     vip.flags & VIP_OWNED != 0
         && vip.ifindex == ifindex
         // SAFETY: a helper without arguments.
-        && vip.lease_deadline_ns > unsafe { bpf_ktime_get_coarse_ns() }
+        && vip.lease_deadline_ns > unsafe { bpf_ktime_get_ns() }
 }
 
 /// A MAC address as the 16-bit words that lie in the packet.
