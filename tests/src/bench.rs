@@ -2,6 +2,7 @@
 
 mod datapath;
 mod edge;
+mod traffic;
 mod wrapper;
 
 use std::{
@@ -9,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
     unistd::Pid,
@@ -17,7 +18,9 @@ use nix::{
 use serde_json::{Map, Value};
 
 /// Suites, in the order they run in.
-const SUITES: [&str; 1] = ["datapath"];
+const SUITES: [(&str, Measure); 2] = [("datapath", datapath::run), ("traffic", traffic::run)];
+/// Measures a suite, prints its table and returns its figures.
+type Measure = fn() -> Result<Value>;
 /// Load average from which figures are noisy.
 const BUSY: f64 = 0.5;
 
@@ -26,16 +29,17 @@ const BUSY: f64 = 0.5;
 /// # Errors
 /// When there is no such suite, or it cannot be measured: it needs root and the compiled BPF objects.
 pub fn run(suite: Option<String>, json: Option<PathBuf>) -> Result<()> {
-    let suites = match &suite {
-        None => SUITES.to_vec(),
-        Some(name) if SUITES.contains(&name.as_str()) => vec![name.as_str()],
-        Some(name) => bail!("there is no suite {name}, only {}", SUITES.join(", ")),
-    };
+    let mut suites = SUITES.to_vec();
+    if let Some(suite) = &suite {
+        suites.retain(|(name, _)| name == suite);
+        let names = SUITES.map(|(name, _)| name).join(", ");
+        ensure!(!suites.is_empty(), "there is no suite {suite}, only {names}");
+    }
     warn_if_busy()?;
     stay_on_one_cpu()?;
     let mut figures = Map::new();
-    for suite in suites {
-        figures.insert(suite.to_owned(), datapath::run()?);
+    for (name, measure) in suites {
+        figures.insert(name.to_owned(), measure()?);
     }
     if let Some(path) = json {
         write(&path, &figures.into())?;

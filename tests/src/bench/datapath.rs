@@ -75,6 +75,11 @@ impl Asking {
     }
 }
 
+/// What an established connection to a VIP sends.
+pub fn established(vip: Ipv4Addr) -> Frame {
+    Asking::established(vip).frame()
+}
+
 fn case(name: &'static str, flows: u32, target: Target, frame: Frame, expected: Expected) -> Case {
     let setup = Setup::new(&frame, flows);
     Case { name, flows: None, target, frame, setup, expected, rounds: Vec::new() }
@@ -85,11 +90,10 @@ fn cases() -> Vec<Case> {
     const IN_V4: Expected = Expected { action: Action::Transmit, growth: 20 };
     const IN_V6: Expected = Expected { action: Action::Transmit, growth: 40 };
     const PASSED: Expected = Expected { action: Action::Pass, growth: 0 };
-    let established = || Asking::established(SETTLED_V4).frame();
     let nobody: Ipv4Addr = LAN.v4(77);
     let nobody_v6: Ipv6Addr = LAN.v6(77);
     let own = |name, program, expected| {
-        case(name, SOME_FLOWS, Target::Own(program), established(), expected)
+        case(name, SOME_FLOWS, Target::Own(program), established(SETTLED_V4), expected)
     };
     let bystander = |name, address: IpAddr| {
         case(name, SOME_FLOWS, Target::DataPath, Asking::established(address).frame(), PASSED)

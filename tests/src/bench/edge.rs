@@ -1,6 +1,7 @@
 //! A data path of full size, its tables filled like a busy edge's: what the measurements run against.
 
 use std::{
+    env,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
 };
@@ -71,7 +72,10 @@ impl Edge {
         let mut bpf = EbpfLoader::new()
             .btf(None)
             .override_global(names::GLOBAL_SETTINGS, &settings, true)
-            .load_file(object("sluice-ebpf"))
+            .load_file(
+                env::var_os("SLUICE_BPF_OBJECT")
+                    .map_or_else(|| object("sluice-ebpf"), PathBuf::from),
+            )
             .context(
                 "cannot load the data path's maps; compile it with `cargo xtask build-ebpf`",
             )?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use aya::{
-    Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
-    maps::{Array, ProgramArray},
+    Ebpf, EbpfLoader, Pod, TestRun, TestRunAttrs, TestRunOptions,
+    maps::{Array, PerCpuArray, ProgramArray},
     programs::Xdp,
 };
 
@@ -139,6 +139,45 @@ impl Wrapper {
         let result = self.program(WRAPPER)?.test_run(options).context("cannot run the wrapper")?;
         *setup = self.setup()?.get(&0, 0)?;
         Ok(Run { time: result.duration, action: result.return_value, length: result.data_size_out })
+    }
+
+    /// Sends `packets` packets out of an interface. `setup` goes on where it stopped.
+    ///
+    /// # Errors
+    /// When the kernel does not run the generator.
+    pub fn generate(
+        &mut self,
+        frame: &Frame,
+        setup: &mut Setup,
+        packets: u32,
+        ifindex: u32,
+    ) -> Result<()> {
+        /// Packets that leave together: what a driver's NAPI budget is.
+        const BATCH: u32 = 64;
+        self.setup()?.set(0, *setup, 0)?;
+        // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let fields = [0, frame.bytes().len() as u32, 0, ifindex, 0, 0];
+        let context: Vec<u8> = fields.into_iter().flat_map(u32::to_ne_bytes).collect();
+        let options = TestRunOptions {
+            data_in: Some(frame.bytes()),
+            ctx_in: Some(&context),
+            repeat: packets,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::default()
+        };
+        self.program(GENERATOR)?.test_run(options).context("cannot run the generator")?;
+        *setup = self.setup()?.get(&0, 0)?;
+        Ok(())
+    }
+
+    /// Packets that [`COUNT`] has counted.
+    ///
+    /// # Errors
+    /// When the counter cannot be read.
+    pub fn counted(&self) -> Result<u64> {
+        let map = self.bpf.map("bench_frames").context("no map of frames")?;
+        let frames: PerCpuArray<_, u64> = map.try_into()?;
+        Ok(frames.get(&0, 0)?.iter().sum())
     }
 
     fn setup(&mut self) -> Result<Array<&mut aya::maps::MapData, Setup>> {
