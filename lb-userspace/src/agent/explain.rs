@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use lb_common::{
     address::Address,
     backend::{BACKEND_DOWN, BACKEND_ON_LINK, BACKEND_RESOLVED},
-    flow::FlowTuple,
     hash,
     service::SERVICE_L2,
 };
@@ -188,7 +187,7 @@ fn through_slot(
             "flows that began before the move keep their backend",
         );
         match remembered(core, view.id, hash) {
-            Some((_, backend)) => {
+            Some(backend) => {
                 story.tell("flowMemory", name(backend), "the flow is remembered");
                 chosen = backend;
             }
@@ -234,9 +233,9 @@ fn through_slot(
     story.end(ExplainVerdict::Forward, backend)
 }
 
-fn remembered(core: &Core, service: u32, hash: u64) -> Option<(FlowTuple, u32)> {
-    let (entry, index, way) = core.tables.remembered().find(|(entry, ..)| {
+fn remembered(core: &Core, service: u32, hash: u64) -> Option<u32> {
+    let (entry, ..) = core.tables.remembered().find(|(entry, ..)| {
         entry.fingerprint() == hash && u32::from(entry.service) == service && core.is_current(entry)
     })?;
-    Some((core.tables.tuple(index, way), u32::from(entry.backend)))
+    Some(u32::from(entry.backend))
 }
