@@ -49,14 +49,9 @@ fn add_service(
     }
     for port in &service.ports {
         let key = ServiceKey { vip, port: port.port, protocol: port.protocol };
-        let endpoints = endpoints.iter().map(|endpoint| desired::Endpoint {
-            address: endpoint.address,
+        let endpoints = endpoints.iter().map(|endpoint| Endpoint {
             port: endpoint.port.filter(|_| port.port != 0),
-            node: endpoint.node.clone(),
-            weight: endpoint.weight,
-            ready: endpoint.ready,
-            serving: endpoint.serving,
-            terminating: endpoint.terminating,
+            ..(*endpoint).clone()
         });
         let service = desired::Service {
             name: service.name.clone(),

@@ -8,6 +8,7 @@ use std::{
 
 use ipnet::IpNet;
 
+pub use crate::desired::Endpoint;
 use crate::desired::{Forwarding, Protocol, SessionAffinity};
 
 /// A whole configuration file, valid.
@@ -122,25 +123,6 @@ pub struct ServicePort {
     pub port: u16,
     /// Transport protocol.
     pub protocol: Protocol,
-}
-
-/// One endpoint of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Its address.
-    pub address: IpAddr,
-    /// Its port; `None`: the packet's own.
-    pub port: Option<u16>,
-    /// The node whose agent delivers to it; `None`: a plain server.
-    pub node: Option<String>,
-    /// Share of new flows relative to others; 0 takes none.
-    pub weight: u32,
-    /// Takes new flows.
-    pub ready: bool,
-    /// Still answers.
-    pub serving: bool,
-    /// About to go.
-    pub terminating: bool,
 }
 
 /// How a service's endpoints are to be checked.
